@@ -1,0 +1,41 @@
+//! What the broker is told by flags and environment.
+
+use std::{net::SocketAddr, num::ParseIntError, time::Duration};
+
+use messaging::AmqpUrl;
+use service_kit::server::HttpConfig;
+
+/// Configuration of broker-service.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Config {
+    /// Address to listen on
+    #[arg(long = "addr", env = "BROKER_ADDR", default_value = "127.0.0.1:8080")]
+    pub addr: SocketAddr,
+
+    /// RabbitMQ; several nodes of one cluster are separated by commas
+    #[arg(
+        long,
+        env,
+        hide_env_values = true,
+        default_value = "amqp://guest:guest@127.0.0.1:5672/%2F"
+    )]
+    pub amqp_url: AmqpUrl,
+
+    /// Time for RabbitMQ to confirm an event, in milliseconds
+    #[arg(long = "publish-timeout-ms", env = "PUBLISH_TIMEOUT_MS", value_parser = milliseconds,
+          default_value = "5000")]
+    pub publish_timeout: Duration,
+
+    /// Time for an authentication to be answered, in milliseconds
+    #[arg(long = "auth-timeout-ms", env = "AUTH_TIMEOUT_MS", value_parser = milliseconds,
+          default_value = "5000")]
+    pub auth_timeout: Duration,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would become the help text of every flag")]
+    pub http: HttpConfig,
+}
+
+fn milliseconds(text: &str) -> Result<Duration, ParseIntError> {
+    Ok(Duration::from_millis(text.parse::<u32>()?.into()))
+}

@@ -1,0 +1,79 @@
+//! HTTP in, RabbitMQ out: each accepted request becomes one event on the topic exchange.
+//!
+//! A 202 means that RabbitMQ has confirmed the event and that at least one queue holds it. What
+//! is not sure to be there is an error, and says what to do next.
+
+mod authenticator;
+mod config;
+mod handle;
+mod problems;
+
+use std::time::Duration;
+
+use axum::{Router, routing::post};
+use messaging::{Connection, Event, PublishError, Publisher, Requester, RoutingKey, topology};
+use service_kit::{readiness::Readiness, server};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::authenticator::Authenticator;
+pub use crate::config::Config;
+
+/// CloudEvents `source` of the events that are made here.
+const SOURCE: &str = "broker-service";
+
+/// What the handlers share.
+#[derive(Clone)]
+struct App {
+    publisher: Publisher,
+    publish_timeout: Duration,
+    authenticator: Authenticator,
+}
+
+impl App {
+    /// Publishes `event`; `Ok` means that it is durable.
+    async fn publish(&self, event: Event, key: &RoutingKey) -> Result<(), PublishError> {
+        let message = event.into_message(key);
+        self.publisher.publish(message, self.publish_timeout).await
+    }
+}
+
+/// Serves until `shutdown`, then finishes the requests in flight and closes the connection to
+/// RabbitMQ last.
+///
+/// # Errors
+/// When the service must not start as it is configured.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let connection = Connection::open(SOURCE, &config.amqp_url);
+    let publisher = Publisher::start(&connection, topology::Topology::events());
+    let requests = topology::Topology::request_exchange(topology::AUTH_SERVICE);
+    let requester = Requester::start(&connection, requests);
+
+    let readiness = Readiness::new(shutdown.clone()).check("rabbitmq", {
+        let (publisher, requester) = (publisher.clone(), requester.clone());
+        move || {
+            let status = publisher.status().into_result();
+            let status = status.and_then(|()| requester.status().into_result());
+            Box::pin(async { status })
+        }
+    });
+    let app = App {
+        publisher,
+        publish_timeout: config.publish_timeout,
+        authenticator: Authenticator::new(requester, config.auth_timeout),
+    };
+    let served = server::serve(SOURCE, listener, routes(app), &config.http, readiness, shutdown);
+    let served = served.await;
+    connection.close().await;
+    served
+}
+
+fn routes(app: App) -> Router {
+    Router::new()
+        .route("/handle", post(handle::handle))
+        .with_state(app)
+}

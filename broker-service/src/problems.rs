@@ -1,0 +1,62 @@
+//! What a client is told when RabbitMQ does not take its event or its request.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use messaging::{PublishError, RequestError, RoutingKey};
+use serde_json::json;
+use service_kit::problem::Problem;
+
+const SOON: Duration = Duration::from_secs(1);
+const LATER: Duration = Duration::from_secs(5);
+
+/// Each is a 503: the same request may succeed later. Only `unconfirmed` leaves open whether the
+/// event was published, and so carries its id.
+pub(crate) fn publish(error: &PublishError, key: &RoutingKey, id: &str) -> Problem {
+    match error {
+        PublishError::Unroutable => unavailable(
+            "unroutable",
+            format!("no queue is bound for {key}: is there a listener with a route for it?"),
+            LATER,
+        ),
+        PublishError::Nacked => unavailable("refused", error.to_string(), LATER),
+        PublishError::Blocked(_) => unavailable("blocked", error.to_string(), LATER),
+        PublishError::Disconnected(_) => unavailable("disconnected", error.to_string(), SOON),
+        PublishError::Overloaded => unavailable("overloaded", error.to_string(), SOON),
+        PublishError::Timeout | PublishError::Unknown => unavailable(
+            "unconfirmed",
+            format!("{error}: the event {id} may or may not have been published"),
+            SOON,
+        )
+        .with_extension("id", json!(id)),
+    }
+}
+
+/// A request has no effect that lasts, so it can always be sent again.
+pub(crate) fn request(error: &RequestError) -> Problem {
+    match error {
+        RequestError::Publish(PublishError::Unroutable) => unavailable(
+            "unroutable",
+            "no queue takes authentication requests: is there a listener?".to_owned(),
+            LATER,
+        ),
+        RequestError::Publish(PublishError::Timeout) | RequestError::Deadline => {
+            Problem::new(StatusCode::GATEWAY_TIMEOUT, "no-reply", error.to_string())
+        }
+        RequestError::Publish(PublishError::Blocked(_)) => {
+            unavailable("blocked", error.to_string(), LATER)
+        }
+        RequestError::Publish(
+            PublishError::Nacked
+            | PublishError::Disconnected(_)
+            | PublishError::Overloaded
+            | PublishError::Unknown,
+        )
+        | RequestError::Lost
+        | RequestError::Overloaded => unavailable("disconnected", error.to_string(), SOON),
+    }
+}
+
+fn unavailable(code: &'static str, message: String, retry_after: Duration) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, message).with_retry_after(retry_after)
+}

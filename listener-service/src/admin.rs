@@ -1,0 +1,59 @@
+//! What the listener shows of its routes.
+
+use std::sync::Arc;
+
+use axum::{Json, Router, extract::State, routing::get};
+use serde::Serialize;
+
+use crate::Running;
+
+#[derive(Serialize)]
+struct RouteList {
+    routes: Vec<RouteState>,
+}
+
+#[derive(Serialize)]
+struct RouteState {
+    name: String,
+    target: String,
+    consuming: bool,
+    /// Why it is not consuming.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+pub(crate) fn routes(running: Arc<Vec<Running>>) -> Router {
+    Router::new().route("/routes", get(list)).with_state(running)
+}
+
+/// `GET /routes`: each route with its state.
+async fn list(State(running): State<Arc<Vec<Running>>>) -> Json<RouteList> {
+    let routes = running.iter().map(state).collect();
+    Json(RouteList { routes })
+}
+
+fn state(route: &Running) -> RouteState {
+    let status = route.consumer.status().into_result();
+    RouteState {
+        name: route.name.clone(),
+        target: route.target.clone(),
+        consuming: status.is_ok(),
+        reason: status.err(),
+    }
+}
+
+/// `Ok` when every route consumes, else each one that does not, with its reason.
+pub(crate) fn all_consuming(running: &[Running]) -> Result<(), String> {
+    let waiting: Vec<_> = running
+        .iter()
+        .filter_map(|route| {
+            let reason = route.consumer.status().into_result().err()?;
+            Some(format!("{}: {reason}", route.name))
+        })
+        .collect();
+    if waiting.is_empty() {
+        Ok(())
+    } else {
+        Err(waiting.join("; "))
+    }
+}

@@ -1,0 +1,40 @@
+//! What the listener is told by flags and environment.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use messaging::AmqpUrl;
+use service_kit::server::HttpConfig;
+use url::Url;
+
+/// Configuration of listener-service.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Config {
+    /// Address to listen on, for health checks and administration
+    #[arg(long = "addr", env = "LISTENER_ADDR", default_value = "127.0.0.1:8083")]
+    pub addr: SocketAddr,
+
+    /// RabbitMQ; several nodes of one cluster are separated by commas
+    #[arg(
+        long,
+        env,
+        hide_env_values = true,
+        default_value = "amqp://guest:guest@127.0.0.1:5672/%2F"
+    )]
+    pub amqp_url: AmqpUrl,
+
+    /// File of routes in TOML [default: all events to the logger, authentications to auth-service]
+    #[arg(long, env)]
+    pub routes_file: Option<PathBuf>,
+
+    /// Where the default routes find logger-service
+    #[arg(long, env, default_value = "http://127.0.0.1:8082")]
+    pub logger_url: Url,
+
+    /// Where the default routes find auth-service
+    #[arg(long, env, default_value = "http://127.0.0.1:8081")]
+    pub auth_url: Url,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a comment here would become the help text of every flag")]
+    pub http: HttpConfig,
+}

@@ -1,0 +1,113 @@
+//! RabbitMQ in, HTTP out: each route consumes a queue of its own and forwards what it gets.
+//!
+//! A delivery is acknowledged after the target's 2xx, or after its copy is confirmed in a retry
+//! queue or among the dead letters. Killed at any instant, the listener loses nothing; what it had
+//! in hand is delivered again under the same id.
+
+mod admin;
+mod config;
+mod event_route;
+mod outcome;
+mod request_route;
+mod routes_file;
+mod target;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use futures_util::future::join_all;
+use messaging::{Connection, Consumer};
+use service_kit::{readiness::Readiness, server};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+pub use crate::config::Config;
+use crate::routes_file::Routes;
+
+const SERVICE: &str = "listener-service";
+
+/// A route of either kind, at work.
+struct Running {
+    name: String,
+    target: String,
+    consumer: Consumer,
+}
+
+/// Forwards until `shutdown`, then finishes the deliveries in hand and closes the connections to
+/// RabbitMQ last.
+///
+/// # Errors
+/// When the service must not start as it is configured.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let routes = Routes::load(&config)?;
+    // Two connections: RabbitMQ blocks one that publishes, and acknowledgements must get through.
+    let consuming = Connection::open(format!("{SERVICE} consuming"), &config.amqp_url);
+    let publishing = Connection::open(format!("{SERVICE} publishing"), &config.amqp_url);
+    let running = Arc::new(start(&routes, &consuming, &publishing, &shutdown)?);
+
+    let readiness = Readiness::new(shutdown.clone())
+        .check("rabbitmq", {
+            let (consuming, publishing) = (consuming.clone(), publishing.clone());
+            move || {
+                let status = consuming.status().into_result();
+                let status = status.and_then(|()| publishing.status().into_result());
+                Box::pin(async { status })
+            }
+        })
+        .check("routes", {
+            let running = running.clone();
+            move || {
+                let status = admin::all_consuming(&running);
+                Box::pin(async { status })
+            }
+        });
+    let admin = admin::routes(running.clone());
+    let deadline = config.http.drain_timeout;
+    let serve = async {
+        let served = server::serve(SERVICE, listener, admin, &config.http, readiness, shutdown.clone());
+        let served = served.await;
+        shutdown.cancel(); // a server that cannot start ends the deliveries as well
+        served
+    };
+    let (served, ()) = tokio::join!(serve, drain(&running, &shutdown, deadline));
+    consuming.close().await;
+    publishing.close().await;
+    served
+}
+
+fn start(
+    routes: &Routes,
+    consuming: &Connection,
+    publishing: &Connection,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<Vec<Running>> {
+    let mut running = Vec::new();
+    for route in &routes.events {
+        let consumer = event_route::start(route, consuming, publishing, shutdown.clone())
+            .with_context(|| format!("route \"{}\"", route.name))?;
+        running.push(Running {
+            name: route.name.clone(),
+            target: route.target.to_string(),
+            consumer,
+        });
+    }
+    for route in &routes.requests {
+        let consumer = request_route::start(route, consuming, publishing)
+            .with_context(|| format!("request route of \"{}\"", route.service))?;
+        running.push(Running {
+            name: route.service.clone(),
+            target: route.target.to_string(),
+            consumer,
+        });
+    }
+    Ok(running)
+}
+
+async fn drain(running: &[Running], shutdown: &CancellationToken, deadline: Duration) {
+    shutdown.cancelled().await;
+    join_all(running.iter().map(|route| route.consumer.drain(deadline))).await;
+}

@@ -1,0 +1,93 @@
+//! Requests that arrive through RabbitMQ, answered by an HTTP target.
+
+use std::{sync::Arc, time::Duration};
+
+use messaging::{
+    Backoff, Connection, Consumer, ConsumerConfig, Delivery, Handled, Publisher, Reply,
+    topology::{Topology, request_queue},
+};
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, warn};
+
+use crate::{routes_file::RequestRoute, target::Target};
+
+/// For RabbitMQ to take a reply.
+const REPLY_DEADLINE: Duration = Duration::from_secs(5);
+
+struct Responder {
+    service: String,
+    target: Target,
+    /// For requests that say nothing of their own patience.
+    timeout: Duration,
+    publisher: Publisher,
+}
+
+/// Starts the route: consumes on `consuming`, replies on `publishing`.
+///
+/// # Errors
+/// When the target cannot be used as configured.
+pub(crate) fn start(
+    route: &RequestRoute,
+    consuming: &Connection,
+    publishing: &Connection,
+) -> anyhow::Result<Consumer> {
+    let responder = Arc::new(Responder {
+        service: route.service.clone(),
+        target: Target::new(&route.target)?,
+        timeout: route.target.timeout,
+        publisher: Publisher::start(publishing, Topology::default()),
+    });
+    let config = ConsumerConfig {
+        queue: request_queue(&route.service),
+        topology: Topology::requests(&route.service, &route.key),
+        prefetch: route.flow.prefetch,
+        concurrency: route.flow.concurrency.into(),
+    };
+    Ok(Consumer::start(consuming, config, move |request| {
+        let responder = responder.clone();
+        async move { responder.respond(request).await }
+    }))
+}
+
+impl Responder {
+    /// A request is done with, whatever came of it: its sender waits for a moment only, and one
+    /// that was not answered in time is answered nevermore.
+    async fn respond(&self, request: Delivery) -> Handled {
+        // The time in the queue is not known, so this is at most what is left.
+        let patience = request.expiration().unwrap_or(self.timeout);
+        let deadline = Instant::now() + patience;
+        let id = &request.event.id;
+        match timeout_at(deadline, self.ask(&request, deadline)).await {
+            Ok(reply) => self.reply(reply, &request).await,
+            Err(_elapsed) => warn!(service = self.service, request.id = id, "not answered in time"),
+        }
+        Handled::Done
+    }
+
+    /// Asks until there is an answer: a target that restarts is back before the deadline.
+    async fn ask(&self, request: &Delivery, deadline: Instant) -> Reply {
+        let mut backoff = Backoff::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.target.ask(request, left).await {
+                Ok(reply) => return reply,
+                Err(reason) => {
+                    warn!(service = self.service, request.id = request.event.id, reason, "not answered");
+                }
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+
+    async fn reply(&self, reply: Reply, request: &Delivery) {
+        let (service, id, status) = (&self.service, &request.event.id, reply.status);
+        let Some(message) = reply.into_message(request) else {
+            warn!(service, request.id = id, "the request names no reply queue of RabbitMQ's own");
+            return;
+        };
+        match self.publisher.publish(message, REPLY_DEADLINE).await {
+            Ok(()) => debug!(service, request.id = id, status, "answered"),
+            Err(error) => warn!(service, request.id = id, %error, "the answer was not sent"),
+        }
+    }
+}

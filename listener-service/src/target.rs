@@ -1,0 +1,212 @@
+//! The HTTP endpoint that a route delivers to.
+//!
+//! An event goes out in CloudEvents HTTP binary mode: the body as it came, the attributes as
+//! `ce-` headers.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use bytes::{Bytes, BytesMut};
+use messaging::{Delivery, Event, Reply};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use reqwest::{
+    Client, Response,
+    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    redirect,
+};
+use url::Url;
+
+use crate::outcome::Outcome;
+
+/// Most bytes of an answer that are read. What a target says beyond is of no use to anybody.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// For the connection alone, within the deadline of the whole attempt.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Number of the attempt, from 1.
+const ATTEMPT: HeaderName = HeaderName::from_static("x-gw-attempt");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// What a header value must not hold as it is (CloudEvents HTTP binding, 3.1.3.2).
+const HEADER_VALUE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+
+/// Where to deliver, and how long to wait.
+#[derive(Clone, Debug)]
+pub(crate) struct TargetConfig {
+    pub(crate) url: Url,
+    /// For one attempt in all: connecting, sending, and reading the answer.
+    pub(crate) timeout: Duration,
+    /// File with a token that is sent as `Authorization: Bearer`.
+    pub(crate) bearer_token_file: Option<PathBuf>,
+}
+
+/// Shows the address without user, password and query, any of which may be a secret.
+impl fmt::Display for TargetConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let origin = self.url.origin().ascii_serialization();
+        write!(f, "{origin}{}", self.url.path())
+    }
+}
+
+/// A target with its connections, which are kept open between attempts.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    client: Client,
+    url: Url,
+    timeout: Duration,
+}
+
+/// An answer, or why there is none.
+type Answered = Result<Response, String>;
+
+impl Target {
+    /// # Errors
+    /// When the token cannot be read.
+    pub(crate) fn new(config: &TargetConfig) -> anyhow::Result<Self> {
+        let mut headers = HeaderMap::new();
+        if let Some(path) = &config.bearer_token_file {
+            let file = || format!("bearer_token_file {}", path.display());
+            let token = std::fs::read_to_string(path).with_context(file)?;
+            let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))
+                .with_context(file)?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        let client = Client::builder()
+            .user_agent(concat!("listener-service/", env!("CARGO_PKG_VERSION")))
+            .default_headers(headers)
+            .connect_timeout(CONNECT_DEADLINE)
+            .timeout(config.timeout)
+            .redirect(redirect::Policy::none())
+            .no_proxy() // a target is reached at its own address or not at all
+            .build()
+            .context("no HTTP client: is the package ca-certificates installed?")?;
+        Ok(Self {
+            client,
+            url: config.url.clone(),
+            timeout: config.timeout,
+        })
+    }
+
+    /// One attempt to deliver an event.
+    pub(crate) async fn deliver(&self, delivery: &Delivery) -> Outcome {
+        match self.post(delivery, self.timeout).await {
+            Ok(answer) => {
+                let outcome = Outcome::of_status(answer.status().as_u16());
+                // An answer read to its end leaves the connection for the next attempt.
+                let _ = read(answer).await;
+                outcome
+            }
+            Err(reason) => Outcome::unreachable(reason),
+        }
+    }
+
+    /// One attempt to have a request answered. The error is a reason to log.
+    pub(crate) async fn ask(&self, request: &Delivery, timeout: Duration) -> Result<Reply, String> {
+        let answer = self.post(request, timeout.min(self.timeout)).await?;
+        let status = answer.status().as_u16();
+        let content_type = answer.headers().get(CONTENT_TYPE);
+        let content_type = content_type.and_then(|value| value.to_str().ok());
+        Ok(Reply {
+            status,
+            content_type: content_type.map(str::to_owned),
+            body: read(answer).await?,
+        })
+    }
+
+    async fn post(&self, delivery: &Delivery, timeout: Duration) -> Answered {
+        let request = self
+            .client
+            .post(self.url.clone())
+            .timeout(timeout)
+            .headers(headers(&delivery.event))
+            .header(ATTEMPT, delivery.attempt)
+            .body(delivery.event.data.clone());
+        request.send().await.map_err(describe)
+    }
+}
+
+/// The whole answer, up to the limit.
+async fn read(mut answer: Response) -> Result<Bytes, String> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = answer.chunk().await.map_err(describe)? {
+        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+            return Err(format!("the target's answer has more than {ANSWER_BYTES_MAX} bytes"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn headers(event: &Event) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    let mut insert = |name: &str, value: &str| {
+        let encoded = utf8_percent_encode(value, HEADER_VALUE).to_string();
+        // An attribute whose name is no header name cannot travel in this mode.
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::try_from(encoded)) {
+            headers.insert(name, value);
+        }
+    };
+    for (name, value) in &event.extensions {
+        insert(&format!("ce-{name}"), value);
+    }
+    insert("ce-specversion", "1.0");
+    insert("ce-id", &event.id);
+    insert("ce-type", &event.event_type);
+    insert("ce-source", &event.source);
+    if let Some(subject) = &event.subject {
+        insert("ce-subject", subject);
+    }
+    if let Some(time) = &event.time {
+        insert("ce-time", time);
+    }
+    insert(IDEMPOTENCY_KEY.as_str(), &event.id);
+    if let Some(traceparent) = event.extensions.get("traceparent") {
+        insert("traceparent", traceparent);
+    }
+    let content_type = event.content_type.as_deref().unwrap_or("application/octet-stream");
+    if let Ok(content_type) = HeaderValue::try_from(content_type) {
+        headers.insert(CONTENT_TYPE, content_type);
+    }
+    headers
+}
+
+/// The innermost cause says what happened; the URL, which may hold a secret, is left out.
+fn describe(error: reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "the target did not answer in time".to_owned();
+    }
+    let error = error.without_url();
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    format!("the target could not be reached: {cause}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attributes_travel_as_encoded_headers() {
+        let mut event = Event::new(
+            &"order.placed".parse().unwrap(),
+            "/shop",
+            "application/json",
+            Bytes::from_static(b"{}"),
+        );
+        event.subject = Some("Größe 50% \"x\"\n".to_owned());
+        event.extensions.insert("tenant".to_owned(), "blue".to_owned());
+        event.extensions.insert("bad name".to_owned(), "x".to_owned());
+        let headers = headers(&event);
+        assert_eq!(headers["ce-id"], event.id);
+        assert_eq!(headers["idempotency-key"], event.id);
+        assert_eq!(headers["ce-type"], "order.placed");
+        assert_eq!(headers["ce-source"], "/shop");
+        assert_eq!(headers["ce-tenant"], "blue");
+        assert_eq!(headers["content-type"], "application/json");
+        assert_eq!(headers["ce-subject"], "Gr%C3%B6%C3%9Fe%2050%25%20%22x%22%0A");
+        assert!(headers.keys().all(|name| !name.as_str().contains("bad")));
+    }
+}

@@ -1,0 +1,147 @@
+//! `AMQP_URL`: one node of RabbitMQ, or several of one cluster.
+
+use std::{fmt, str::FromStr};
+
+use lapin::uri::{AMQPScheme, AMQPUri};
+
+/// Seconds. RabbitMQ's own default of 60 s notices a dead peer after two minutes.
+const HEARTBEAT_SECONDS: u16 = 10;
+
+/// The nodes to connect to, tried in turn: `amqp://user:password@host:5672/vhost`, or several
+/// of them separated by commas. `Display` and `Debug` never show the passwords.
+///
+/// ```
+/// let url: messaging::AmqpUrl = "amqp://app:secret@rabbit-1/%2F,amqp://app:secret@rabbit-2/%2F".parse().unwrap();
+/// assert_eq!(url.to_string(), "amqp://app:***@rabbit-1:5672/%2F,amqp://app:***@rabbit-2:5672/%2F");
+/// ```
+#[derive(Clone)]
+pub struct AmqpUrl {
+    nodes: Vec<AMQPUri>,
+}
+
+/// Why a text is no [`AmqpUrl`]. The text itself is not repeated, since it may hold a password.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "AMQP_URL is not of the form amqp://user:password@host:port/vhost (several, separated by commas): {0}"
+)]
+pub struct AmqpUrlError(String);
+
+impl AmqpUrl {
+    /// The nodes in the order in which they were given; never empty.
+    pub(crate) fn nodes(&self) -> &[AMQPUri] {
+        &self.nodes
+    }
+}
+
+impl FromStr for AmqpUrl {
+    type Err = AmqpUrlError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let nodes = text
+            .split(',')
+            .map(|node| parse_node(node.trim()).map_err(AmqpUrlError))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { nodes })
+    }
+}
+
+fn parse_node(text: &str) -> Result<AMQPUri, String> {
+    let url = url::Url::parse(text).map_err(|error| error.to_string())?;
+    let mut node: AMQPUri = text.parse()?;
+    // lapin's parser takes an IPv6 address for a missing host and falls back to localhost.
+    node.authority.host = match url.host() {
+        Some(url::Host::Ipv6(address)) => address.to_string(),
+        Some(_) => node.authority.host,
+        None => return Err("the host is missing".to_owned()),
+    };
+    // "amqp://host/" names the virtual host "", which nobody has; the default one is meant.
+    if node.vhost.is_empty() {
+        node.vhost = "/".to_owned();
+    }
+    node.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+    Ok(node)
+}
+
+impl fmt::Display for AmqpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, node) in self.nodes.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "," };
+            write!(f, "{separator}{}", Redacted(node))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for AmqpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AmqpUrl({self})")
+    }
+}
+
+/// One node without its password, for logs.
+pub(crate) struct Redacted<'a>(pub(crate) &'a AMQPUri);
+
+impl fmt::Display for Redacted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let AMQPUri {
+            scheme,
+            authority,
+            vhost,
+            ..
+        } = self.0;
+        let scheme = match scheme {
+            AMQPScheme::AMQP => "amqp",
+            AMQPScheme::AMQPS => "amqps",
+        };
+        let (open, close) = if authority.host.contains(':') {
+            ("[", "]")
+        } else {
+            ("", "")
+        };
+        write!(
+            f,
+            "{scheme}://{}:***@{open}{}{close}:{}/{}",
+            authority.userinfo.username,
+            authority.host,
+            authority.port,
+            vhost.replace('/', "%2F")
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> AMQPUri {
+        text.parse::<AmqpUrl>().unwrap().nodes[0].clone()
+    }
+
+    #[test]
+    fn fills_in_what_is_left_out() {
+        let node = parse("amqp://rabbit");
+        assert_eq!(node.authority.port, 5672);
+        assert_eq!(node.vhost, "/");
+        assert_eq!(node.query.heartbeat, Some(10));
+        assert_eq!(parse("amqp://rabbit/").vhost, "/");
+        assert_eq!(parse("amqps://rabbit/shop").authority.port, 5671);
+        assert_eq!(parse("amqp://rabbit/%2F?heartbeat=30").query.heartbeat, Some(30));
+    }
+
+    #[test]
+    fn keeps_an_ipv6_host() {
+        let node = parse("amqp://guest:guest@[::1]:5673/%2F");
+        assert_eq!(node.authority.host, "::1");
+        assert_eq!(Redacted(&node).to_string(), "amqp://guest:***@[::1]:5673/%2F");
+    }
+
+    #[test]
+    fn never_shows_a_password() {
+        let url: AmqpUrl = "amqp://app:s3cret@a/%2F,amqp://app:s3cret@b/%2F".parse().unwrap();
+        assert!(!format!("{url} {url:?}").contains("s3cret"));
+        let error = "amqp://app:s3cret@:x/".parse::<AmqpUrl>().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("s3cret"));
+        let error = "http://app:s3cret@host".parse::<AmqpUrl>().unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,110 @@
+//! A lapin channel together with the knowledge of whether its connection still lives.
+
+use std::{future::Future, ops::Deref, sync::Arc, time::Duration};
+
+use lapin::options::ConfirmSelectOptions;
+use tokio::{sync::watch, time::timeout};
+
+use crate::{connection::Link, topology::Topology};
+
+/// For one request to RabbitMQ on a channel: open, declare, consume, close.
+const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// An open channel. It is dropped at the first error and never repaired.
+pub(crate) struct Channel {
+    channel: lapin::Channel,
+    connection: Arc<lapin::Connection>,
+    link: watch::Receiver<Link>,
+}
+
+/// Why a channel could not be had, or what ended it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ChannelError {
+    #[error("the connection is closed for good")]
+    Closing,
+    #[error("RabbitMQ did not answer within {} s", CALL_DEADLINE.as_secs())]
+    Deadline,
+    #[error("the connection was lost")]
+    Lost,
+    #[error("RabbitMQ cancelled the consumer: the queue was deleted or moved")]
+    Cancelled,
+    #[error("publishes stayed unconfirmed past the deadline")]
+    Unconfirmed,
+    #[error(transparent)]
+    Amqp(#[from] lapin::Error),
+    #[error("declaring {name}: {source}")]
+    Declare {
+        name: String,
+        source: Box<ChannelError>,
+    },
+}
+
+impl Channel {
+    pub(crate) async fn open(
+        connection: Arc<lapin::Connection>,
+        link: watch::Receiver<Link>,
+    ) -> Result<Self, ChannelError> {
+        let channel = call(connection.create_channel()).await?;
+        Ok(Self {
+            channel,
+            connection,
+            link,
+        })
+    }
+
+    /// Puts the channel into confirm mode. Without it lapin reports every publish as a success.
+    pub(crate) async fn select_confirms(&self) -> Result<(), ChannelError> {
+        call(self.channel.confirm_select(ConfirmSelectOptions { nowait: false })).await
+    }
+
+    /// Declares everything in `topology`; idempotent.
+    pub(crate) async fn declare(&self, topology: &Topology) -> Result<(), ChannelError> {
+        topology.declare(&self.channel).await
+    }
+
+    /// The reason why RabbitMQ blocks publishes on this connection, while it does.
+    pub(crate) fn blocked(&self) -> Option<Arc<str>> {
+        match &*self.link.borrow() {
+            Link::Blocked(_, reason) => Some(reason.clone()),
+            Link::Down(_) | Link::Up(_) => None,
+        }
+    }
+
+    /// Waits for a change of the connection that is worth a look at [`Self::blocked`]; an error
+    /// once the connection under this channel is gone.
+    pub(crate) async fn link_changed(&mut self) -> Result<(), ChannelError> {
+        self.link
+            .changed()
+            .await
+            .map_err(|_closed| ChannelError::Closing)?;
+        match self.link.borrow().connection() {
+            Some(connection) if Arc::ptr_eq(connection, &self.connection) => Ok(()),
+            _ => Err(ChannelError::Lost),
+        }
+    }
+
+    /// Closes the channel, within a deadline; what was delivered and not acknowledged goes back
+    /// to its queue.
+    pub(crate) async fn close(&self) {
+        // An error says that the channel is closed already, as wanted.
+        let _ = call(self.channel.close(200, "done".into())).await;
+    }
+}
+
+impl Deref for Channel {
+    type Target = lapin::Channel;
+
+    fn deref(&self) -> &Self::Target {
+        &self.channel
+    }
+}
+
+/// Puts the deadline on one request to RabbitMQ; lapin has none of its own.
+pub(crate) async fn call<T>(
+    request: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, ChannelError> {
+    match timeout(CALL_DEADLINE, request).await {
+        Ok(answer) => Ok(answer?),
+        Err(_elapsed) => Err(ChannelError::Deadline),
+    }
+}

@@ -1,0 +1,215 @@
+//! Consuming one queue, acknowledging last.
+//!
+//! Each consumer has its own channel, prefetch and limit of handlers at work. Whatever ends the
+//! channel (a lost connection, a deleted queue, a cancelled consumer) ends one session; the next
+//! one declares and consumes again, and no other consumer notices.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use futures_util::StreamExt as _;
+use lapin::{
+    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
+    types::FieldTable,
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{debug, info, warn};
+
+use crate::{
+    Backoff, Connection, Delivery, Status,
+    channel::{Channel, ChannelError, call},
+    topology::Topology,
+};
+
+/// What to consume, and how much of it at a time.
+#[derive(Clone, Debug)]
+pub struct ConsumerConfig {
+    /// The queue.
+    pub queue: String,
+    /// What the consumer declares before it consumes, the queue included.
+    pub topology: Topology,
+    /// Deliveries that RabbitMQ sends ahead of their acknowledgements. lapin buffers them without
+    /// a bound of its own, so this is the bound.
+    pub prefetch: u16,
+    /// Handlers at work at one time.
+    pub concurrency: usize,
+}
+
+/// What the handler says of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handled {
+    /// The event is safe elsewhere: acknowledge it.
+    Done,
+    /// It is not: leave it with RabbitMQ, which delivers it again after this session.
+    Left,
+}
+
+/// A running consumer.
+#[derive(Clone, Debug)]
+pub struct Consumer {
+    connection: Connection,
+    status: watch::Receiver<Status>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Consumer {
+    /// Starts to consume, and calls `handler` for each delivery.
+    pub fn start<H, F>(connection: &Connection, config: ConsumerConfig, handler: H) -> Self
+    where
+        H: Fn(Delivery) -> F + Send + Sync + 'static,
+        F: Future<Output = Handled> + Send + 'static,
+    {
+        let (sender, status) = watch::channel(Status::waiting("not connected yet"));
+        let stop = CancellationToken::new();
+        let tasks = TaskTracker::new();
+        let task = ConsumeTask {
+            connection: connection.clone(),
+            permits: Arc::new(Semaphore::new(config.concurrency)),
+            config,
+            handler: Arc::new(handler),
+            status: sender,
+            stop: stop.clone(),
+        };
+        tasks.spawn(task.run());
+        tasks.close();
+        Self {
+            connection: connection.clone(),
+            status,
+            stop,
+            tasks,
+        }
+    }
+
+    /// Whether deliveries come in now.
+    pub fn status(&self) -> Status {
+        match self.connection.status() {
+            Status::Waiting(reason) => Status::Waiting(reason),
+            // RabbitMQ blocks publishes only.
+            Status::Ready | Status::Blocked(_) => self.status.borrow().clone(),
+        }
+    }
+
+    /// Takes no more deliveries, waits for the handlers at work and their acknowledgements, up to
+    /// `deadline`, and closes the channel. What was delivered ahead goes back to the queue.
+    pub async fn drain(&self, deadline: Duration) {
+        self.stop.cancel();
+        if timeout(deadline, self.tasks.wait()).await.is_err() {
+            warn!("handlers were still at work at the deadline; their events will be delivered again");
+        }
+    }
+}
+
+struct ConsumeTask<H> {
+    connection: Connection,
+    config: ConsumerConfig,
+    handler: Arc<H>,
+    /// One for each handler at work. They outlive a session, and so does their limit.
+    permits: Arc<Semaphore>,
+    status: watch::Sender<Status>,
+    stop: CancellationToken,
+}
+
+impl<H, F> ConsumeTask<H>
+where
+    H: Fn(Delivery) -> F + Send + Sync + 'static,
+    F: Future<Output = Handled> + Send + 'static,
+{
+    async fn run(self) {
+        let queue = &self.config.queue;
+        let mut backoff = Backoff::new();
+        loop {
+            let error = match self.consume(&mut backoff).await {
+                Ok(()) | Err(ChannelError::Closing) => return,
+                Err(error) => error,
+            };
+            self.status
+                .send_replace(Status::waiting(format!("queue {queue}: {error}")));
+            warn!(queue, error = %error, attempt = backoff.attempt() + 1, "consuming is interrupted");
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next_wait()) => {}
+                () = self.stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// One life of a channel: until its first error, or until told to stop.
+    async fn consume(&self, backoff: &mut Backoff) -> Result<(), ChannelError> {
+        let (mut channel, mut deliveries) = tokio::select! {
+            subscribed = self.subscribe() => subscribed?,
+            () = self.stop.cancelled() => return Ok(()),
+        };
+        backoff.reset();
+        self.status.send_replace(Status::Ready);
+        info!(queue = self.config.queue, "consuming");
+        loop {
+            let next = async {
+                let permit = self.permits.clone().acquire_owned().await;
+                (permit, deliveries.next().await)
+            };
+            let (permit, delivery) = tokio::select! {
+                next = next => next,
+                changed = channel.link_changed() => {
+                    changed?;
+                    continue;
+                }
+                () = self.stop.cancelled() => break,
+            };
+            let (Ok(permit), Some(delivery)) = (permit, delivery) else {
+                // A deleted queue ends the stream while the channel stays open.
+                return Err(ChannelError::Cancelled);
+            };
+            self.handle(delivery?, permit);
+        }
+        self.status.send_replace(Status::waiting("draining"));
+        let tag = deliveries.tag();
+        call(channel.basic_cancel(tag, BasicCancelOptions { nowait: false })).await?;
+        let all = u32::try_from(self.config.concurrency).unwrap_or(u32::MAX);
+        let _finished = self.permits.acquire_many(all).await;
+        channel.close().await;
+        Ok(())
+    }
+
+    async fn subscribe(&self) -> Result<(Channel, lapin::Consumer), ChannelError> {
+        let channel = self.connection.channel().await?;
+        channel.declare(&self.config.topology).await?;
+        // Quorum queues know no global prefetch.
+        let per_consumer = BasicQosOptions { global: false };
+        call(channel.basic_qos(self.config.prefetch, per_consumer)).await?;
+        let options = BasicConsumeOptions {
+            no_local: false,
+            no_ack: false, // acknowledged after the handler
+            exclusive: false,
+            nowait: false,
+        };
+        let deliveries = call(channel.basic_consume(
+            self.config.queue.as_str().into(),
+            "".into(), // RabbitMQ makes a tag up
+            options,
+            FieldTable::default(),
+        ))
+        .await?;
+        Ok((channel, deliveries))
+    }
+
+    fn handle(&self, delivery: lapin::message::Delivery, permit: OwnedSemaphorePermit) {
+        let queue = self.config.queue.clone();
+        let acker = delivery.acker.clone();
+        let handled = (self.handler)(Delivery::read(&queue, delivery));
+        tokio::spawn(async move {
+            if handled.await == Handled::Done {
+                let ack = acker.ack(BasicAckOptions { multiple: false });
+                match call(ack).await {
+                    Ok(true) => {}
+                    // The channel is gone: RabbitMQ delivers the event once more.
+                    Ok(false) => debug!(queue, "too late to acknowledge"),
+                    Err(error) => debug!(queue, %error, "could not acknowledge"),
+                }
+            }
+            drop(permit);
+        });
+    }
+}

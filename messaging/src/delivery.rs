@@ -1,0 +1,75 @@
+//! A message that a consumer took from its queue and has not acknowledged yet.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use lapin::BasicProperties;
+
+use crate::{
+    Event,
+    handoff::{ATTEMPT, ORIGINAL_EXCHANGE, ORIGINAL_KEY},
+    message::{integer, text},
+    topology::RETRY_EXCHANGE,
+};
+
+/// A delivered message, read as an event. The consumer acknowledges it after its handler.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// The event that the message carries.
+    pub event: Event,
+    /// The queue it was consumed from.
+    pub queue: String,
+    /// Where it was published first, before any retry.
+    pub exchange: String,
+    /// The routing key it was published with first, before any retry.
+    pub routing_key: String,
+    /// 1 for the first attempt. It counts the hand-offs of this suite, not RabbitMQ's deliveries.
+    pub attempt: u32,
+    pub(crate) properties: BasicProperties,
+}
+
+impl Delivery {
+    pub(crate) fn read(queue: &str, delivery: lapin::message::Delivery) -> Self {
+        let lapin::message::Delivery {
+            exchange,
+            routing_key,
+            properties,
+            data,
+            ..
+        } = delivery;
+        let headers = properties.headers().as_ref();
+        // These headers count only on what came through our own exchange; anyone may forge them.
+        let handed_off = headers.filter(|_| exchange.as_str() == RETRY_EXCHANGE);
+        let original = |name, now: &str| {
+            handed_off
+                .and_then(|headers| text(headers, name))
+                .unwrap_or(now)
+                .to_owned()
+        };
+        let attempt = handed_off
+            .and_then(|headers| integer(headers, ATTEMPT))
+            .and_then(|attempt| u32::try_from(attempt).ok())
+            .map_or(1, |attempt| attempt.max(1));
+        let exchange = original(ORIGINAL_EXCHANGE, exchange.as_str());
+        let routing_key = original(ORIGINAL_KEY, routing_key.as_str());
+        Self {
+            event: Event::read(&exchange, &routing_key, &properties, Bytes::from(data)),
+            queue: queue.to_owned(),
+            exchange,
+            routing_key,
+            attempt,
+            properties,
+        }
+    }
+
+    /// How long the message may wait in its queue, where its sender set a limit.
+    pub fn expiration(&self) -> Option<Duration> {
+        let milliseconds = self.properties.expiration().as_ref()?.as_str().parse().ok()?;
+        Some(Duration::from_millis(milliseconds))
+    }
+
+    /// The queue that a reply is expected on, where the message is a request.
+    pub fn reply_to(&self) -> Option<&str> {
+        self.properties.reply_to().as_ref().map(|queue| queue.as_str())
+    }
+}

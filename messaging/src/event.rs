@@ -1,0 +1,279 @@
+//! One event, and its form on the wire: CloudEvents 1.0 in AMQP binary mode.
+//!
+//! The body is the data as it came. The attributes travel as headers with the prefix of the
+//! CloudEvents AMQP binding, 3.1.3.1: `cloudEvents_` is written, `cloudEvents:` is read as well.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use lapin::{BasicProperties, types::FieldTable};
+use uuid::Uuid;
+
+use crate::{
+    RoutingKey,
+    message::{Message, PERSISTENT, insert_text, short, text},
+    topology::EVENTS_EXCHANGE,
+};
+
+const WRITTEN_PREFIX: &str = "cloudEvents_";
+const READ_PREFIXES: [&str; 2] = [WRITTEN_PREFIX, "cloudEvents:"];
+const SPEC_VERSION: &str = "1.0";
+/// The attribute of the CloudEvents distributed tracing extension.
+const TRACEPARENT: &str = "traceparent";
+/// Under which ids are derived for messages that bring none (RFC 9562, 5.5).
+const DERIVED_IDS: Uuid = Uuid::from_u128(0x6f0d_3c1e_52b7_4d0c_9a51_7be4_1d8c_2f66);
+
+/// An event, from this suite or from any other producer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Unique for this event; at most 255 bytes, so that it fits AMQP's `message_id`.
+    pub id: String,
+    /// CloudEvents `type`. For events published here it is the routing key as well.
+    pub event_type: String,
+    /// CloudEvents `source`: who says so.
+    pub source: String,
+    /// CloudEvents `subject`: what about.
+    pub subject: Option<String>,
+    /// CloudEvents `time`, RFC 3339.
+    pub time: Option<String>,
+    /// Media type of `data`.
+    pub content_type: Option<String>,
+    /// Further attributes by name, `traceparent` among them.
+    pub extensions: BTreeMap<String, String>,
+    /// The body, byte for byte.
+    pub data: Bytes,
+}
+
+impl Event {
+    /// Most bytes of an id.
+    pub const MAX_ID_BYTES: usize = 255;
+
+    /// A new event of this moment with an id of its own (UUIDv7).
+    pub fn new(event_type: &RoutingKey, source: &str, content_type: &str, data: Bytes) -> Self {
+        Self {
+            id: Uuid::now_v7().to_string(),
+            event_type: event_type.to_string(),
+            source: source.to_owned(),
+            subject: None,
+            time: Some(jiff::Timestamp::now().to_string()),
+            content_type: Some(content_type.to_owned()),
+            extensions: BTreeMap::new(),
+            data,
+        }
+    }
+
+    /// The persistent, mandatory message that carries this event to the events exchange under
+    /// `routing_key`.
+    pub fn into_message(self, routing_key: &RoutingKey) -> Message {
+        let mut headers = FieldTable::default();
+        self.insert_headers(&mut headers);
+        let mut properties = BasicProperties::default()
+            .with_headers(headers)
+            .with_delivery_mode(PERSISTENT);
+        if let Some(id) = short(&self.id) {
+            properties = properties.with_message_id(id);
+        }
+        if let Some(kind) = short(&self.event_type) {
+            properties = properties.with_type(kind);
+        }
+        if let Some(content_type) = self.content_type.as_deref().and_then(short) {
+            properties = properties.with_content_type(content_type);
+        }
+        if let Some(seconds) = self.time.as_deref().and_then(unix_seconds) {
+            properties = properties.with_timestamp(seconds);
+        }
+        Message {
+            exchange: EVENTS_EXCHANGE.into(),
+            routing_key: routing_key.as_str().into(),
+            mandatory: true,
+            properties,
+            payload: self.data,
+        }
+    }
+
+    /// Reads a delivered message of any producer. What is missing is filled in, such that a
+    /// redelivery of the same message gives the same event.
+    pub(crate) fn read(
+        exchange: &str,
+        routing_key: &str,
+        properties: &BasicProperties,
+        data: Bytes,
+    ) -> Self {
+        let mut attributes = attributes(properties.headers().as_ref());
+        attributes.remove("specversion");
+        attributes.remove("datacontenttype");
+        let mut take = |name: &str| attributes.remove(name).filter(|value| !value.is_empty());
+        let id = take("id")
+            .or_else(|| properties.message_id().as_ref().map(ToString::to_string))
+            .filter(|id| !id.is_empty() && id.len() <= Self::MAX_ID_BYTES)
+            .unwrap_or_else(|| derived_id(exchange, routing_key, properties, &data));
+        let event_type = take("type")
+            .or_else(|| properties.kind().as_ref().map(ToString::to_string))
+            .or_else(|| Some(routing_key.to_owned()))
+            .filter(|kind| !kind.is_empty())
+            .unwrap_or_else(|| "unknown".to_owned());
+        let source = take("source")
+            .or_else(|| properties.app_id().as_ref().map(ToString::to_string))
+            .unwrap_or_else(|| format!("amqp:{exchange}"));
+        let time = take("time").or_else(|| properties.timestamp().and_then(rfc3339));
+        let subject = take("subject");
+        if let Some(traceparent) = properties
+            .headers()
+            .as_ref()
+            .and_then(|headers| text(headers, TRACEPARENT))
+        {
+            attributes
+                .entry(TRACEPARENT.to_owned())
+                .or_insert_with(|| traceparent.to_owned());
+        }
+        Self {
+            id,
+            event_type,
+            source,
+            subject,
+            time,
+            content_type: properties.content_type().as_ref().map(ToString::to_string),
+            extensions: attributes,
+            data,
+        }
+    }
+
+    /// The attributes as headers, `specversion` included. Hand-offs repeat it, so that what was
+    /// derived once stays as it is.
+    pub(crate) fn insert_headers(&self, headers: &mut FieldTable) {
+        let mut insert = |name: &str, value: &str| {
+            insert_text(headers, &format!("{WRITTEN_PREFIX}{name}"), value);
+        };
+        insert("specversion", SPEC_VERSION);
+        insert("id", &self.id);
+        insert("type", &self.event_type);
+        insert("source", &self.source);
+        if let Some(subject) = &self.subject {
+            insert("subject", subject);
+        }
+        if let Some(time) = &self.time {
+            insert("time", time);
+        }
+        for (name, value) in &self.extensions {
+            insert(name, value);
+        }
+        // Under its plain name too: that is where tracing libraries of other consumers look.
+        if let Some(traceparent) = self.extensions.get(TRACEPARENT) {
+            insert_text(headers, TRACEPARENT, traceparent);
+        }
+    }
+}
+
+/// The CloudEvents attributes among the headers, without their prefix. One prefix counts for the
+/// whole message; the first one found wins.
+fn attributes(headers: Option<&FieldTable>) -> BTreeMap<String, String> {
+    let Some(headers) = headers else {
+        return BTreeMap::new();
+    };
+    let Some(prefix) = READ_PREFIXES
+        .into_iter()
+        .find(|prefix| text(headers, &format!("{prefix}id")).is_some())
+    else {
+        return BTreeMap::new();
+    };
+    headers
+        .inner()
+        .keys()
+        .filter_map(|header| {
+            let name = header.as_str().strip_prefix(prefix)?;
+            Some((name.to_owned(), text(headers, header.as_str())?.to_owned()))
+        })
+        .collect()
+}
+
+/// The same for every delivery of one message: it depends on what the message carries alone.
+fn derived_id(
+    exchange: &str,
+    routing_key: &str,
+    properties: &BasicProperties,
+    data: &[u8],
+) -> String {
+    let timestamp = properties.timestamp().unwrap_or_default();
+    let correlation = properties.correlation_id().as_ref().map_or("", |id| id.as_str());
+    let mut content = format!("{exchange}\n{routing_key}\n{timestamp}\n{correlation}\n").into_bytes();
+    content.extend_from_slice(data);
+    Uuid::new_v5(&DERIVED_IDS, &content).to_string()
+}
+
+fn unix_seconds(rfc3339: &str) -> Option<u64> {
+    let timestamp: jiff::Timestamp = rfc3339.parse().ok()?;
+    u64::try_from(timestamp.as_second()).ok()
+}
+
+fn rfc3339(unix_seconds: u64) -> Option<String> {
+    let seconds = i64::try_from(unix_seconds).ok()?;
+    Some(jiff::Timestamp::from_second(seconds).ok()?.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::types::AMQPValue;
+
+    use super::*;
+
+    fn event() -> Event {
+        let key = "order.placed".parse().unwrap();
+        let mut event = Event::new(&key, "/shop", "application/json", Bytes::from_static(b"{\"n\":1e400}"));
+        event.subject = Some("4711".to_owned());
+        event
+            .extensions
+            .insert(TRACEPARENT.to_owned(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned());
+        event
+    }
+
+    #[test]
+    fn comes_back_from_the_wire_as_it_was() {
+        let sent = event();
+        let message = sent.clone().into_message(&"order.placed".parse().unwrap());
+        assert!(message.mandatory);
+        assert_eq!(*message.properties.delivery_mode(), Some(PERSISTENT));
+        assert_eq!(message.properties.message_id().as_ref().unwrap().as_str(), sent.id);
+        let read = Event::read(EVENTS_EXCHANGE, "order.placed", &message.properties, message.payload);
+        assert_eq!(read, sent);
+    }
+
+    #[test]
+    fn reads_the_other_prefix_but_never_mixes() {
+        let mut headers = FieldTable::default();
+        for (name, value) in [("cloudEvents:id", "a"), ("cloudEvents:type", "t"), ("cloudEvents_source", "no")] {
+            insert_text(&mut headers, name, value);
+        }
+        let properties = BasicProperties::default().with_headers(headers);
+        let read = Event::read("x", "key", &properties, Bytes::new());
+        assert_eq!((read.id.as_str(), read.event_type.as_str()), ("a", "t"));
+        assert_eq!(read.source, "amqp:x");
+    }
+
+    #[test]
+    fn gives_a_foreign_message_an_id_that_a_redelivery_keeps() {
+        let properties = BasicProperties::default().with_timestamp(1_700_000_000);
+        let read = |body: &'static [u8]| {
+            Event::read("x", "some key", &properties, Bytes::from_static(body))
+        };
+        let first = read(b"body");
+        assert_eq!(first, read(b"body"));
+        assert_ne!(first.id, read(b"other").id);
+        assert_eq!(first.event_type, "some key");
+        assert_eq!(first.time.as_deref(), Some("2023-11-14T22:13:20Z"));
+    }
+
+    #[test]
+    fn survives_headers_of_the_wrong_type() {
+        let mut headers = FieldTable::default();
+        headers.insert("cloudEvents_id".into(), AMQPValue::Boolean(true));
+        headers.insert("cloudEvents_type".into(), AMQPValue::LongString(vec![0xff, 0xfe].into()));
+        let properties = BasicProperties::default()
+            .with_headers(headers)
+            .with_message_id("m-1".into())
+            .with_timestamp(u64::MAX);
+        let read = Event::read("x", "", &properties, Bytes::new());
+        assert_eq!(read.id, "m-1");
+        assert_eq!(read.event_type, "unknown");
+        assert_eq!(read.time, None);
+    }
+}

@@ -1,0 +1,199 @@
+//! The copies of a message that go to a retry queue or to the dead letters.
+//!
+//! A copy is published and confirmed before the original is acknowledged, so there is no instant
+//! at which the event is in no queue. RabbitMQ's `x-death` cannot carry the count of attempts:
+//! RabbitMQ 4 ignores what a client sends there.
+
+use std::time::Duration;
+
+use lapin::{
+    BasicProperties,
+    types::{AMQPValue, FieldTable},
+};
+
+use crate::{
+    Delivery,
+    message::{Message, PERSISTENT, insert_text, short, text},
+    topology::{RETRY_EXCHANGE, dead_queue, retry_queue},
+};
+
+/// Number of the attempt that the copy is for, from 1.
+pub(crate) const ATTEMPT: &str = "x-gw-attempt";
+/// Exchange of the first publish.
+pub(crate) const ORIGINAL_EXCHANGE: &str = "x-gw-exchange";
+/// Routing key of the first publish.
+pub(crate) const ORIGINAL_KEY: &str = "x-gw-routing-key";
+/// When the first attempt failed, RFC 3339.
+const FIRST_FAILURE: &str = "x-gw-first-failure";
+/// When the last attempt failed, RFC 3339.
+const LAST_FAILURE: &str = "x-gw-last-failure";
+/// Why the last attempt failed.
+const REASON: &str = "x-gw-reason";
+/// HTTP status of the last attempt, where there was one.
+const STATUS: &str = "x-gw-status";
+
+/// Headers that must not be copied: RabbitMQ routes by CC and BCC, and counts in `x-death`.
+const STRIPPED: [&str; 3] = ["CC", "BCC", "x-death"];
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// In words, without any of the event's data.
+    pub reason: String,
+    /// The HTTP status of the target's answer, where it gave one.
+    pub status: Option<u16>,
+}
+
+impl Delivery {
+    /// The copy for the next attempt, `delay` from now. `delay` must be a level of the route's
+    /// topology: there is one queue for each.
+    pub fn retry(&self, delay: Duration, failure: &Failure) -> Message {
+        let queue = retry_queue(&self.queue, delay);
+        self.handoff(&queue, self.attempt.saturating_add(1), failure)
+    }
+
+    /// The copy for the dead letters.
+    pub fn dead_letter(&self, failure: &Failure) -> Message {
+        self.handoff(&dead_queue(&self.queue), self.attempt, failure)
+    }
+
+    fn handoff(&self, queue: &str, attempt: u32, failure: &Failure) -> Message {
+        let now = jiff::Timestamp::now().to_string();
+        let mut headers = FieldTable::default();
+        let inherited = self.properties.headers().as_ref();
+        for (name, value) in inherited.iter().flat_map(|headers| headers.inner()) {
+            if !STRIPPED.contains(&name.as_str()) {
+                headers.insert(name.clone(), value.clone());
+            }
+        }
+        let first = inherited
+            .and_then(|headers| text(headers, FIRST_FAILURE))
+            .filter(|_| self.attempt > 1)
+            .unwrap_or(&now);
+        insert_text(&mut headers, FIRST_FAILURE, first);
+        insert_text(&mut headers, LAST_FAILURE, &now);
+        insert_text(&mut headers, ORIGINAL_EXCHANGE, &self.exchange);
+        insert_text(&mut headers, ORIGINAL_KEY, &self.routing_key);
+        insert_text(&mut headers, REASON, &failure.reason);
+        if let Some(status) = failure.status {
+            headers.insert(STATUS.into(), AMQPValue::LongInt(status.into()));
+        }
+        headers.insert(ATTEMPT.into(), AMQPValue::LongLongInt(attempt.into()));
+        self.event.insert_headers(&mut headers);
+
+        let mut properties = carried(&self.properties)
+            .with_headers(headers)
+            .with_delivery_mode(PERSISTENT);
+        if let Some(id) = short(&self.event.id) {
+            properties = properties.with_message_id(id);
+        }
+        Message {
+            exchange: RETRY_EXCHANGE.into(),
+            routing_key: queue.into(),
+            mandatory: true,
+            properties,
+            payload: self.event.data.clone(),
+        }
+    }
+}
+
+/// The properties that a copy keeps. Left behind: `user_id`, which RabbitMQ checks against the
+/// publishing user, `expiration`, which would end the wait early, and `reply_to`.
+fn carried(original: &BasicProperties) -> BasicProperties {
+    let mut properties = BasicProperties::default();
+    macro_rules! carry {
+        ($($get:ident => $with:ident),* $(,)?) => {
+            $(if let Some(value) = original.$get() {
+                properties = properties.$with(value.clone());
+            })*
+        };
+    }
+    carry! {
+        content_type => with_content_type,
+        content_encoding => with_content_encoding,
+        priority => with_priority,
+        correlation_id => with_correlation_id,
+        timestamp => with_timestamp,
+        kind => with_type,
+        app_id => with_app_id,
+    }
+    properties
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::message::Delivery as Raw;
+
+    use super::*;
+    use crate::message::integer;
+
+    fn failure() -> Failure {
+        Failure {
+            reason: "the target answered 503".to_owned(),
+            status: Some(503),
+        }
+    }
+
+    fn raw(exchange: &str, key: &str, properties: BasicProperties) -> Raw {
+        let mut raw = Raw::mock(1, exchange.into(), key.into(), false, b"data".to_vec());
+        raw.properties = properties;
+        raw
+    }
+
+    fn redelivered(copy: Message) -> Delivery {
+        // RabbitMQ routes an expired copy back to the queue through the same exchange.
+        Delivery::read("Q", raw(RETRY_EXCHANGE, "Q", copy.properties))
+    }
+
+    #[test]
+    fn a_retry_counts_up_and_keeps_what_the_event_was() {
+        let foreign = BasicProperties::default().with_app_id("shop".into());
+        let first = Delivery::read("Q", raw("events", "order placed", foreign));
+        assert_eq!(first.attempt, 1);
+
+        let copy = first.retry(Duration::from_secs(1), &failure());
+        assert_eq!(copy.routing_key.as_str(), "Q.retry.1000");
+        assert!(copy.mandatory);
+        let second = redelivered(copy);
+        assert_eq!(second.attempt, 2);
+        assert_eq!(second.event, first.event);
+        assert_eq!((second.exchange.as_str(), second.routing_key.as_str()), ("events", "order placed"));
+
+        let dead = second.dead_letter(&failure());
+        assert_eq!(dead.routing_key.as_str(), "Q.dead");
+        let headers = dead.properties.headers().as_ref().unwrap();
+        assert_eq!(integer(headers, ATTEMPT), Some(2));
+        assert_eq!(integer(headers, STATUS), Some(503));
+        assert_eq!(text(headers, REASON), Some("the target answered 503"));
+        assert!(text(headers, FIRST_FAILURE).unwrap() <= text(headers, LAST_FAILURE).unwrap());
+    }
+
+    #[test]
+    fn a_copy_drops_what_would_reroute_expire_or_impersonate() {
+        let mut headers = FieldTable::default();
+        for name in ["CC", "BCC", "x-death", "tenant"] {
+            insert_text(&mut headers, name, "value");
+        }
+        let properties = BasicProperties::default()
+            .with_headers(headers)
+            .with_user_id("admin".into())
+            .with_expiration("1".into())
+            .with_reply_to("elsewhere".into());
+        let copy = Delivery::read("Q", raw("events", "key", properties)).dead_letter(&failure());
+        let headers = copy.properties.headers().as_ref().unwrap();
+        assert_eq!(text(headers, "tenant"), Some("value"));
+        assert!(STRIPPED.iter().all(|name| text(headers, name).is_none()));
+        assert!(copy.properties.user_id().is_none());
+        assert!(copy.properties.expiration().is_none());
+        assert!(copy.properties.reply_to().is_none());
+    }
+
+    #[test]
+    fn attempts_count_only_from_our_own_exchange() {
+        let mut headers = FieldTable::default();
+        headers.insert(ATTEMPT.into(), AMQPValue::LongLongInt(i64::MAX));
+        let forged = BasicProperties::default().with_headers(headers);
+        assert_eq!(Delivery::read("Q", raw("events", "key", forged.clone())).attempt, 1);
+        assert_eq!(Delivery::read("Q", raw(RETRY_EXCHANGE, "Q", forged)).attempt, 1);
+    }
+}

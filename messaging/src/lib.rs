@@ -1,0 +1,38 @@
+//! Events over RabbitMQ with verdicts that can be trusted.
+//!
+//! The crate holds everything of this suite that speaks AMQP 0-9-1: the event and its wire form
+//! ([`Event`]), every name of an exchange or queue ([`topology`]), connections that heal
+//! ([`Connection`]), a pipelined publisher that tells each message its own fate ([`Publisher`]),
+//! consumers that acknowledge last ([`Consumer`]), and request/reply ([`Requester`], [`Reply`]).
+//!
+//! A caller never handles a lapin channel: channels die with their connection, and the crate
+//! replaces both.
+
+mod amqp_url;
+mod backoff;
+mod channel;
+mod connection;
+mod consumer;
+mod delivery;
+mod event;
+mod handoff;
+mod message;
+mod publisher;
+mod requester;
+mod routing_key;
+mod status;
+pub mod topology;
+mod verdicts;
+
+pub use amqp_url::{AmqpUrl, AmqpUrlError};
+pub use backoff::Backoff;
+pub use connection::Connection;
+pub use consumer::{Consumer, ConsumerConfig, Handled};
+pub use delivery::Delivery;
+pub use event::Event;
+pub use handoff::Failure;
+pub use message::Message;
+pub use publisher::{PublishError, Publisher};
+pub use requester::{Reply, RequestError, Requester};
+pub use routing_key::{RoutingKey, RoutingKeyError};
+pub use status::Status;

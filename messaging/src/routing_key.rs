@@ -1,0 +1,89 @@
+//! The routing key of an event, which is also its type.
+
+use std::{fmt, str::FromStr};
+
+/// Words of `[A-Za-z0-9_-]` joined by dots, at most 255 bytes in all (AMQP 0-9-1, 1.2: a short
+/// string). The wildcards `*` and `#` belong to bindings and are refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RoutingKey(String);
+
+/// Why a text is no [`RoutingKey`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoutingKeyError {
+    /// It is empty.
+    #[error("an event type must not be empty")]
+    Empty,
+    /// It is longer than AMQP can carry.
+    #[error("an event type may have at most 255 bytes")]
+    TooLong,
+    /// It begins or ends with a dot or has two in a row.
+    #[error("an event type must not begin or end with a dot, nor have two in a row")]
+    EmptyWord,
+    /// It holds something else than letters, digits, `_`, `-` and dots.
+    #[error("an event type consists of words of A-Z, a-z, 0-9, _ and - joined by dots")]
+    Character,
+}
+
+impl RoutingKey {
+    /// Most bytes of a routing key.
+    pub const MAX_BYTES: usize = 255;
+
+    /// The key as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RoutingKey {
+    type Err = RoutingKeyError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.is_empty() {
+            return Err(RoutingKeyError::Empty);
+        }
+        if text.len() > Self::MAX_BYTES {
+            return Err(RoutingKeyError::TooLong);
+        }
+        for word in text.split('.') {
+            if word.is_empty() {
+                return Err(RoutingKeyError::EmptyWord);
+            }
+            if !word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+                return Err(RoutingKeyError::Character);
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for RoutingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_words_joined_by_dots() {
+        for key in ["a", "order.placed", "log.INFO", "v1_2.some-thing.X"] {
+            assert_eq!(key.parse::<RoutingKey>().unwrap().as_str(), key);
+        }
+        assert!("a".repeat(255).parse::<RoutingKey>().is_ok());
+    }
+
+    #[test]
+    fn refuses_everything_else() {
+        let refused = |key: &str| key.parse::<RoutingKey>().unwrap_err();
+        assert_eq!(refused(""), RoutingKeyError::Empty);
+        assert_eq!(refused(&"a".repeat(256)), RoutingKeyError::TooLong);
+        for key in [".a", "a.", "a..b", "."] {
+            assert_eq!(refused(key), RoutingKeyError::EmptyWord);
+        }
+        for key in ["*", "order.#", "a b", "a\n", "a\0", "ä", "a/b", "a:b"] {
+            assert_eq!(refused(key), RoutingKeyError::Character, "{key:?}");
+        }
+    }
+}
