@@ -84,7 +84,9 @@ impl Authenticator {
         password: &SecretString,
     ) -> Result<(SealedRequest, Option<ReplyOpener>), Problem> {
         let id = Uuid::now_v7().to_string();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let expires_at_ms = i64::try_from((now + self.timeout).as_millis()).unwrap_or(i64::MAX);
         let known = self.lock().clone();
         let Some(key) = known else {

@@ -1,22 +1,19 @@
 //! What the broker is told by flags and environment.
 
-use std::{net::SocketAddr, num::ParseIntError, time::Duration};
+use std::{num::ParseIntError, time::Duration};
 
 use messaging::AmqpUrl;
-use service_kit::server::HttpConfig;
+use service_kit::{secret_arg::SecretArg, server::HttpConfig};
 
 /// Configuration of broker-service.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Config {
-    /// Address to listen on
-    #[arg(long = "addr", env = "BROKER_ADDR", default_value = "127.0.0.1:8080")]
-    pub addr: SocketAddr,
-
     /// RabbitMQ; several nodes of one cluster are separated by commas
     #[arg(
         long,
         env,
         hide_env_values = true,
+        value_parser = SecretArg::<AmqpUrl>::new(),
         default_value = "amqp://guest:guest@127.0.0.1:5672/%2F"
     )]
     pub amqp_url: AmqpUrl,
@@ -32,7 +29,10 @@ pub struct Config {
     pub auth_timeout: Duration,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a comment here would become the help text of every flag")]
+    #[expect(
+        missing_docs,
+        reason = "a comment here would become the help text of every flag"
+    )]
     pub http: HttpConfig,
 }
 

@@ -66,7 +66,14 @@ pub async fn run(
         publish_timeout: config.publish_timeout,
         authenticator: Authenticator::new(requester, config.auth_timeout),
     };
-    let served = server::serve(SOURCE, listener, routes(app), &config.http, readiness, shutdown);
+    let served = server::serve(
+        SOURCE,
+        listener,
+        routes(app),
+        &config.http,
+        readiness,
+        shutdown,
+    );
     let served = served.await;
     connection.close().await;
     served

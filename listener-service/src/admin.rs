@@ -23,7 +23,9 @@ struct RouteState {
 }
 
 pub(crate) fn routes(running: Arc<Vec<Running>>) -> Router {
-    Router::new().route("/routes", get(list)).with_state(running)
+    Router::new()
+        .route("/routes", get(list))
+        .with_state(running)
 }
 
 /// `GET /routes`: each route with its state.

@@ -1,23 +1,20 @@
 //! What the listener is told by flags and environment.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use messaging::AmqpUrl;
-use service_kit::server::HttpConfig;
+use service_kit::{secret_arg::SecretArg, server::HttpConfig};
 use url::Url;
 
 /// Configuration of listener-service.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Config {
-    /// Address to listen on, for health checks and administration
-    #[arg(long = "addr", env = "LISTENER_ADDR", default_value = "127.0.0.1:8083")]
-    pub addr: SocketAddr,
-
     /// RabbitMQ; several nodes of one cluster are separated by commas
     #[arg(
         long,
         env,
         hide_env_values = true,
+        value_parser = SecretArg::<AmqpUrl>::new(),
         default_value = "amqp://guest:guest@127.0.0.1:5672/%2F"
     )]
     pub amqp_url: AmqpUrl,
@@ -35,6 +32,9 @@ pub struct Config {
     pub auth_url: Url,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "a comment here would become the help text of every flag")]
+    #[expect(
+        missing_docs,
+        reason = "a comment here would become the help text of every flag"
+    )]
     pub http: HttpConfig,
 }

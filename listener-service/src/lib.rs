@@ -68,7 +68,14 @@ pub async fn run(
     let admin = admin::routes(running.clone());
     let deadline = config.http.drain_timeout;
     let serve = async {
-        let served = server::serve(SERVICE, listener, admin, &config.http, readiness, shutdown.clone());
+        let served = server::serve(
+            SERVICE,
+            listener,
+            admin,
+            &config.http,
+            readiness,
+            shutdown.clone(),
+        );
         let served = served.await;
         shutdown.cancel(); // a server that cannot start ends the deliveries as well
         served

@@ -1,24 +1,30 @@
-//! The binary: parse, log, bind, run.
+//! The listener-service binary: parse, log, bind, run.
 
+use std::net::SocketAddr;
+
+use clap::{Parser, Subcommand};
 use listener_service::Config;
-use clap::Parser;
-use service_kit::{healthcheck, server, shutdown, telemetry};
+use service_kit::telemetry::{self, TelemetryConfig};
+use service_kit::{healthcheck, server, shutdown};
 
 /// Consumes queues of RabbitMQ and forwards each event over HTTP.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
+    /// Address to listen on, for health checks and administration
+    #[arg(long, env = "LISTENER_ADDR", default_value = "127.0.0.1:8083")]
+    addr: SocketAddr,
     #[command(flatten)]
     config: Config,
     #[command(flatten)]
-    telemetry: telemetry::TelemetryConfig,
+    telemetry: TelemetryConfig,
     #[command(subcommand)]
     command: Option<Command>,
 }
 
-#[derive(clap::Subcommand)]
+#[derive(Subcommand)]
 enum Command {
-    /// Exit with 0 when the service at its own address is ready
+    /// Exit 0 when the service at the same address is ready
     Healthcheck,
 }
 
@@ -26,9 +32,9 @@ enum Command {
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
     if let Some(Command::Healthcheck) = cli.command {
-        return healthcheck::run(cli.config.addr).await;
+        return healthcheck::run(cli.addr).await;
     }
     let _telemetry = telemetry::init(&cli.telemetry)?;
-    let listener = server::bind(cli.config.addr).await?;
+    let listener = server::bind(cli.addr).await?;
     listener_service::run(cli.config, listener, shutdown::on_signal()).await
 }

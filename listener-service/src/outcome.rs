@@ -28,7 +28,9 @@ impl Outcome {
         };
         match status {
             200..300 => Self::Delivered,
-            408 | 425 | 429 | 500.. => Self::Retry(failure(format!("the target answered {status}"))),
+            408 | 425 | 429 | 500.. => {
+                Self::Retry(failure(format!("the target answered {status}")))
+            }
             300..400 => Self::Reject(failure(format!(
                 "the target answered {status}, and redirects are not followed"
             ))),

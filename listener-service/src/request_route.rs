@@ -59,7 +59,11 @@ impl Responder {
         let id = &request.event.id;
         match timeout_at(deadline, self.ask(&request, deadline)).await {
             Ok(reply) => self.reply(reply, &request).await,
-            Err(_elapsed) => warn!(service = self.service, request.id = id, "not answered in time"),
+            Err(_elapsed) => warn!(
+                service = self.service,
+                request.id = id,
+                "not answered in time"
+            ),
         }
         Handled::Done
     }
@@ -72,7 +76,12 @@ impl Responder {
             match self.target.ask(request, left).await {
                 Ok(reply) => return reply,
                 Err(reason) => {
-                    warn!(service = self.service, request.id = request.event.id, reason, "not answered");
+                    warn!(
+                        service = self.service,
+                        request.id = request.event.id,
+                        reason,
+                        "not answered"
+                    );
                 }
             }
             tokio::time::sleep(backoff.next_wait()).await;
@@ -82,7 +91,11 @@ impl Responder {
     async fn reply(&self, reply: Reply, request: &Delivery) {
         let (service, id, status) = (&self.service, &request.event.id, reply.status);
         let Some(message) = reply.into_message(request) else {
-            warn!(service, request.id = id, "the request names no reply queue of RabbitMQ's own");
+            warn!(
+                service,
+                request.id = id,
+                "the request names no reply queue of RabbitMQ's own"
+            );
             return;
         };
         match self.publisher.publish(message, REPLY_DEADLINE).await {

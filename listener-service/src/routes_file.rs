@@ -93,7 +93,10 @@ impl Routes {
         };
         let mut names = HashSet::new();
         let mut unique = |name: &str| {
-            ensure!(names.insert(name.to_owned()), "the name is taken by another route");
+            ensure!(
+                names.insert(name.to_owned()),
+                "the name is taken by another route"
+            );
             Ok(())
         };
         let mut events = Vec::new();
@@ -108,7 +111,10 @@ impl Routes {
             unique(&entry.service).context(context.clone())?;
             requests.push(entry.check(variable).context(context)?);
         }
-        ensure!(!events.is_empty() || !requests.is_empty(), "there is no route in it");
+        ensure!(
+            !events.is_empty() || !requests.is_empty(),
+            "there is no route in it"
+        );
         Ok(Self { events, requests })
     }
 
@@ -180,21 +186,39 @@ fn default_retry_ms() -> Vec<u64> {
 impl EventEntry {
     fn check(self, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<EventRoute> {
         check_name(&self.name)?;
-        ensure!(!self.bindings.is_empty(), "bindings is empty: it would never get an event");
+        ensure!(
+            !self.bindings.is_empty(),
+            "bindings is empty: it would never get an event"
+        );
         for pattern in &self.bindings {
             check_pattern(pattern)?;
         }
-        ensure!(self.retry_ms.len() <= RETRIES_MAX, "retry_ms has more than {RETRIES_MAX} waits");
-        let retries: Vec<_> = self.retry_ms.into_iter().map(Duration::from_millis).collect();
+        ensure!(
+            self.retry_ms.len() <= RETRIES_MAX,
+            "retry_ms has more than {RETRIES_MAX} waits"
+        );
+        let retries: Vec<_> = self
+            .retry_ms
+            .into_iter()
+            .map(Duration::from_millis)
+            .collect();
         for wait in &retries {
-            ensure!(!wait.is_zero() && *wait <= DAY, "retry_ms has a wait out of 1 ms to one day");
+            ensure!(
+                !wait.is_zero() && *wait <= DAY,
+                "retry_ms has a wait out of 1 ms to one day"
+            );
         }
         Ok(EventRoute {
             name: self.name,
             bindings: self.bindings,
             retries,
             flow: Flow::check(self.concurrency, self.prefetch)?,
-            target: target(&self.target, self.timeout_ms, self.bearer_token_file, variable)?,
+            target: target(
+                &self.target,
+                self.timeout_ms,
+                self.bearer_token_file,
+                variable,
+            )?,
         })
     }
 }
@@ -207,7 +231,12 @@ impl RequestEntry {
             service: self.service,
             key: self.key,
             flow: Flow::check(self.concurrency, self.prefetch)?,
-            target: target(&self.target, self.timeout_ms, self.bearer_token_file, variable)?,
+            target: target(
+                &self.target,
+                self.timeout_ms,
+                self.bearer_token_file,
+                variable,
+            )?,
         })
     }
 }
@@ -235,10 +264,17 @@ fn target(
 ) -> anyhow::Result<TargetConfig> {
     let timeout = Duration::from_millis(timeout_ms);
     let in_range = !timeout.is_zero() && timeout <= TIMEOUT_MAX;
-    ensure!(in_range, "timeout_ms is out of 1 to {}", TIMEOUT_MAX.as_millis());
+    ensure!(
+        in_range,
+        "timeout_ms is out of 1 to {}",
+        TIMEOUT_MAX.as_millis()
+    );
     let text = expand(template, variable)?;
     let url: Url = text.parse().with_context(|| format!("target {template}"))?;
-    ensure!(matches!(url.scheme(), "http" | "https"), "target {template} is not http or https");
+    ensure!(
+        matches!(url.scheme(), "http" | "https"),
+        "target {template} is not http or https"
+    );
     Ok(TargetConfig {
         url,
         timeout,
@@ -251,8 +287,11 @@ fn expand(template: &str, variable: impl Fn(&str) -> Option<String>) -> anyhow::
     let mut text = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("${") {
-        let (name, after) = after.split_once('}').context("target has a ${ without its }")?;
-        let value = variable(name).with_context(|| format!("target names ${{{name}}}, which is not set"))?;
+        let (name, after) = after
+            .split_once('}')
+            .context("target has a ${ without its }")?;
+        let value = variable(name)
+            .with_context(|| format!("target names ${{{name}}}, which is not set"))?;
         text.push_str(before);
         text.push_str(value.strip_suffix('/').unwrap_or(&value));
         rest = after;
@@ -262,7 +301,9 @@ fn expand(template: &str, variable: impl Fn(&str) -> Option<String>) -> anyhow::
 }
 
 fn check_name(name: &str) -> anyhow::Result<()> {
-    let characters = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    let characters = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     ensure!(
         characters && !name.is_empty() && name.len() <= NAME_BYTES_MAX,
         "the name must have 1 to {NAME_BYTES_MAX} of the characters A-Z, a-z, 0-9, _ and -"
@@ -273,10 +314,13 @@ fn check_name(name: &str) -> anyhow::Result<()> {
 /// A topic pattern: words as in a routing key, or `*`, or `#`.
 fn check_pattern(pattern: &str) -> anyhow::Result<()> {
     let fits = pattern.len() <= messaging::RoutingKey::MAX_BYTES;
-    let words = pattern.split('.').all(|word| {
-        matches!(word, "*" | "#") || word.parse::<messaging::RoutingKey>().is_ok()
-    });
-    ensure!(fits && words, "\"{pattern}\" is no pattern such as order.*, or #");
+    let words = pattern
+        .split('.')
+        .all(|word| matches!(word, "*" | "#") || word.parse::<messaging::RoutingKey>().is_ok());
+    ensure!(
+        fits && words,
+        "\"{pattern}\" is no pattern such as order.*, or #"
+    );
     Ok(())
 }
 
@@ -286,7 +330,6 @@ mod tests {
 
     fn config() -> Config {
         Config {
-            addr: ([127, 0, 0, 1], 0).into(),
             amqp_url: "amqp://localhost".parse().unwrap(),
             routes_file: None,
             logger_url: "http://logger:8082".parse().unwrap(),
@@ -320,7 +363,9 @@ mod tests {
     #[test]
     fn a_mistake_is_told_with_its_route() {
         let route = |line: &str| {
-            format!("[[route]]\nname = \"mailer\"\nbindings = [\"a\"]\ntarget = \"http://x/\"\n{line}\n")
+            format!(
+                "[[route]]\nname = \"mailer\"\nbindings = [\"a\"]\ntarget = \"http://x/\"\n{line}\n"
+            )
         };
         assert!(Routes::parse(&route(""), &config()).is_ok());
         for (line, said) in [
@@ -334,13 +379,18 @@ mod tests {
             assert!(refusal.contains(said), "{line}: {refusal}");
         }
         let refusal = refused(&format!("{0}{0}", route("")));
-        assert!(refusal.contains("mailer") && refusal.contains("taken"), "{refusal}");
+        assert!(
+            refusal.contains("mailer") && refusal.contains("taken"),
+            "{refusal}"
+        );
     }
 
     #[test]
     fn names_patterns_and_targets_are_checked() {
         let route = |name: &str, pattern: &str, target: &str| {
-            format!("[[route]]\nname = \"{name}\"\nbindings = [\"{pattern}\"]\ntarget = \"{target}\"\n")
+            format!(
+                "[[route]]\nname = \"{name}\"\nbindings = [\"{pattern}\"]\ntarget = \"{target}\"\n"
+            )
         };
         assert!(Routes::parse(&route("a-1", "a.*.#", "http://x/"), &config()).is_ok());
         for (name, pattern, target) in [

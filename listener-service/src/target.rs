@@ -67,8 +67,8 @@ impl Target {
         if let Some(path) = &config.bearer_token_file {
             let file = || format!("bearer_token_file {}", path.display());
             let token = std::fs::read_to_string(path).with_context(file)?;
-            let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim()))
-                .with_context(file)?;
+            let mut value =
+                HeaderValue::try_from(format!("Bearer {}", token.trim())).with_context(file)?;
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
@@ -131,7 +131,9 @@ async fn read(mut answer: Response) -> Result<Bytes, String> {
     let mut body = BytesMut::new();
     while let Some(chunk) = answer.chunk().await.map_err(describe)? {
         if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(format!("the target's answer has more than {ANSWER_BYTES_MAX} bytes"));
+            return Err(format!(
+                "the target's answer has more than {ANSWER_BYTES_MAX} bytes"
+            ));
         }
         body.extend_from_slice(&chunk);
     }
@@ -143,7 +145,8 @@ fn headers(event: &Event) -> HeaderMap {
     let mut insert = |name: &str, value: &str| {
         let encoded = utf8_percent_encode(value, HEADER_VALUE).to_string();
         // An attribute whose name is no header name cannot travel in this mode.
-        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::try_from(encoded)) {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::try_from(encoded))
+        {
             headers.insert(name, value);
         }
     };
@@ -164,7 +167,10 @@ fn headers(event: &Event) -> HeaderMap {
     if let Some(traceparent) = event.extensions.get("traceparent") {
         insert("traceparent", traceparent);
     }
-    let content_type = event.content_type.as_deref().unwrap_or("application/octet-stream");
+    let content_type = event
+        .content_type
+        .as_deref()
+        .unwrap_or("application/octet-stream");
     if let Ok(content_type) = HeaderValue::try_from(content_type) {
         headers.insert(CONTENT_TYPE, content_type);
     }
@@ -197,8 +203,12 @@ mod tests {
             Bytes::from_static(b"{}"),
         );
         event.subject = Some("Größe 50% \"x\"\n".to_owned());
-        event.extensions.insert("tenant".to_owned(), "blue".to_owned());
-        event.extensions.insert("bad name".to_owned(), "x".to_owned());
+        event
+            .extensions
+            .insert("tenant".to_owned(), "blue".to_owned());
+        event
+            .extensions
+            .insert("bad name".to_owned(), "x".to_owned());
         let headers = headers(&event);
         assert_eq!(headers["ce-id"], event.id);
         assert_eq!(headers["idempotency-key"], event.id);
@@ -206,7 +216,10 @@ mod tests {
         assert_eq!(headers["ce-source"], "/shop");
         assert_eq!(headers["ce-tenant"], "blue");
         assert_eq!(headers["content-type"], "application/json");
-        assert_eq!(headers["ce-subject"], "Gr%C3%B6%C3%9Fe%2050%25%20%22x%22%0A");
+        assert_eq!(
+            headers["ce-subject"],
+            "Gr%C3%B6%C3%9Fe%2050%25%20%22x%22%0A"
+        );
         assert!(headers.keys().all(|name| !name.as_str().contains("bad")));
     }
 }

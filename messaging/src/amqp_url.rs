@@ -125,19 +125,27 @@ mod tests {
         assert_eq!(node.query.heartbeat, Some(10));
         assert_eq!(parse("amqp://rabbit/").vhost, "/");
         assert_eq!(parse("amqps://rabbit/shop").authority.port, 5671);
-        assert_eq!(parse("amqp://rabbit/%2F?heartbeat=30").query.heartbeat, Some(30));
+        assert_eq!(
+            parse("amqp://rabbit/%2F?heartbeat=30").query.heartbeat,
+            Some(30)
+        );
     }
 
     #[test]
     fn keeps_an_ipv6_host() {
         let node = parse("amqp://guest:guest@[::1]:5673/%2F");
         assert_eq!(node.authority.host, "::1");
-        assert_eq!(Redacted(&node).to_string(), "amqp://guest:***@[::1]:5673/%2F");
+        assert_eq!(
+            Redacted(&node).to_string(),
+            "amqp://guest:***@[::1]:5673/%2F"
+        );
     }
 
     #[test]
     fn never_shows_a_password() {
-        let url: AmqpUrl = "amqp://app:s3cret@a/%2F,amqp://app:s3cret@b/%2F".parse().unwrap();
+        let url: AmqpUrl = "amqp://app:s3cret@a/%2F,amqp://app:s3cret@b/%2F"
+            .parse()
+            .unwrap();
         assert!(!format!("{url} {url:?}").contains("s3cret"));
         let error = "amqp://app:s3cret@:x/".parse::<AmqpUrl>().unwrap_err();
         assert!(!format!("{error} {error:?}").contains("s3cret"));

@@ -65,9 +65,16 @@ mod tests {
         let mut backoff = Backoff::new();
         let waits: Vec<_> = (0..1_000).map(|_| backoff.next_wait()).collect();
         assert!(waits[0] >= Duration::from_millis(100) && waits[0] <= Duration::from_millis(300));
-        assert!(waits[20..].iter().all(|wait| *wait >= Duration::from_secs(2)));
+        assert!(
+            waits[20..]
+                .iter()
+                .all(|wait| *wait >= Duration::from_secs(2))
+        );
         assert!(waits.iter().all(|wait| *wait <= Duration::from_secs(6)));
-        assert!(waits[20..].windows(2).any(|pair| pair[0] != pair[1]), "no jitter");
+        assert!(
+            waits[20..].windows(2).any(|pair| pair[0] != pair[1]),
+            "no jitter"
+        );
         assert_eq!(backoff.attempt(), 1_000);
         backoff.reset();
         assert!(backoff.next_wait() <= Duration::from_millis(300));

@@ -54,7 +54,11 @@ impl Channel {
 
     /// Puts the channel into confirm mode. Without it lapin reports every publish as a success.
     pub(crate) async fn select_confirms(&self) -> Result<(), ChannelError> {
-        call(self.channel.confirm_select(ConfirmSelectOptions { nowait: false })).await
+        call(
+            self.channel
+                .confirm_select(ConfirmSelectOptions { nowait: false }),
+        )
+        .await
     }
 
     /// Declares everything in `topology`; idempotent.

@@ -158,7 +158,10 @@ impl Supervisor {
     async fn watch(&self, connection: lapin::Connection) -> Option<String> {
         let connection = Arc::new(connection);
         let mut events = std::pin::pin!(connection.events_listener());
-        let unannounced = connection.status().blocked().then(|| "no reason given".into());
+        let unannounced = connection
+            .status()
+            .blocked()
+            .then(|| "no reason given".into());
         self.announce(&connection, unannounced);
         // Events may be missed between the handshake and the listener above, so look as well.
         let mut look = tokio::time::interval(Duration::from_secs(1));

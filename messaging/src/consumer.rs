@@ -24,6 +24,10 @@ use crate::{
     topology::Topology,
 };
 
+/// How often the topology is declared anew. RabbitMQ does not tell a consumer that an exchange, a
+/// binding or a queue beside its own was deleted.
+const DECLARE_AGAIN: Duration = Duration::from_secs(5);
+
 /// What to consume, and how much of it at a time.
 #[derive(Clone, Debug)]
 pub struct ConsumerConfig {
@@ -98,7 +102,9 @@ impl Consumer {
     pub async fn drain(&self, deadline: Duration) {
         self.stop.cancel();
         if timeout(deadline, self.tasks.wait()).await.is_err() {
-            warn!("handlers were still at work at the deadline; their events will be delivered again");
+            warn!(
+                "handlers were still at work at the deadline; their events will be delivered again"
+            );
         }
     }
 }
@@ -145,6 +151,7 @@ where
         backoff.reset();
         self.status.send_replace(Status::Ready);
         info!(queue = self.config.queue, "consuming");
+        let mut declare = tokio::time::interval(DECLARE_AGAIN);
         loop {
             let next = async {
                 let permit = self.permits.clone().acquire_owned().await;
@@ -154,6 +161,10 @@ where
                 next = next => next,
                 changed = channel.link_changed() => {
                     changed?;
+                    continue;
+                }
+                _ = declare.tick() => {
+                    channel.declare(&self.config.topology).await?;
                     continue;
                 }
                 () = self.stop.cancelled() => break,

@@ -64,12 +64,21 @@ impl Delivery {
 
     /// How long the message may wait in its queue, where its sender set a limit.
     pub fn expiration(&self) -> Option<Duration> {
-        let milliseconds = self.properties.expiration().as_ref()?.as_str().parse().ok()?;
+        let milliseconds = self
+            .properties
+            .expiration()
+            .as_ref()?
+            .as_str()
+            .parse()
+            .ok()?;
         Some(Duration::from_millis(milliseconds))
     }
 
     /// The queue that a reply is expected on, where the message is a request.
     pub fn reply_to(&self) -> Option<&str> {
-        self.properties.reply_to().as_ref().map(|queue| queue.as_str())
+        self.properties
+            .reply_to()
+            .as_ref()
+            .map(|queue| queue.as_str())
     }
 }

@@ -194,8 +194,12 @@ fn derived_id(
     data: &[u8],
 ) -> String {
     let timestamp = properties.timestamp().unwrap_or_default();
-    let correlation = properties.correlation_id().as_ref().map_or("", |id| id.as_str());
-    let mut content = format!("{exchange}\n{routing_key}\n{timestamp}\n{correlation}\n").into_bytes();
+    let correlation = properties
+        .correlation_id()
+        .as_ref()
+        .map_or("", |id| id.as_str());
+    let mut content =
+        format!("{exchange}\n{routing_key}\n{timestamp}\n{correlation}\n").into_bytes();
     content.extend_from_slice(data);
     Uuid::new_v5(&DERIVED_IDS, &content).to_string()
 }
@@ -218,11 +222,17 @@ mod tests {
 
     fn event() -> Event {
         let key = "order.placed".parse().unwrap();
-        let mut event = Event::new(&key, "/shop", "application/json", Bytes::from_static(b"{\"n\":1e400}"));
+        let mut event = Event::new(
+            &key,
+            "/shop",
+            "application/json",
+            Bytes::from_static(b"{\"n\":1e400}"),
+        );
         event.subject = Some("4711".to_owned());
-        event
-            .extensions
-            .insert(TRACEPARENT.to_owned(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned());
+        event.extensions.insert(
+            TRACEPARENT.to_owned(),
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
+        );
         event
     }
 
@@ -232,15 +242,27 @@ mod tests {
         let message = sent.clone().into_message(&"order.placed".parse().unwrap());
         assert!(message.mandatory);
         assert_eq!(*message.properties.delivery_mode(), Some(PERSISTENT));
-        assert_eq!(message.properties.message_id().as_ref().unwrap().as_str(), sent.id);
-        let read = Event::read(EVENTS_EXCHANGE, "order.placed", &message.properties, message.payload);
+        assert_eq!(
+            message.properties.message_id().as_ref().unwrap().as_str(),
+            sent.id
+        );
+        let read = Event::read(
+            EVENTS_EXCHANGE,
+            "order.placed",
+            &message.properties,
+            message.payload,
+        );
         assert_eq!(read, sent);
     }
 
     #[test]
     fn reads_the_other_prefix_but_never_mixes() {
         let mut headers = FieldTable::default();
-        for (name, value) in [("cloudEvents:id", "a"), ("cloudEvents:type", "t"), ("cloudEvents_source", "no")] {
+        for (name, value) in [
+            ("cloudEvents:id", "a"),
+            ("cloudEvents:type", "t"),
+            ("cloudEvents_source", "no"),
+        ] {
             insert_text(&mut headers, name, value);
         }
         let properties = BasicProperties::default().with_headers(headers);
@@ -266,7 +288,10 @@ mod tests {
     fn survives_headers_of_the_wrong_type() {
         let mut headers = FieldTable::default();
         headers.insert("cloudEvents_id".into(), AMQPValue::Boolean(true));
-        headers.insert("cloudEvents_type".into(), AMQPValue::LongString(vec![0xff, 0xfe].into()));
+        headers.insert(
+            "cloudEvents_type".into(),
+            AMQPValue::LongString(vec![0xff, 0xfe].into()),
+        );
         let properties = BasicProperties::default()
             .with_headers(headers)
             .with_message_id("m-1".into())

@@ -157,7 +157,10 @@ mod tests {
         let second = redelivered(copy);
         assert_eq!(second.attempt, 2);
         assert_eq!(second.event, first.event);
-        assert_eq!((second.exchange.as_str(), second.routing_key.as_str()), ("events", "order placed"));
+        assert_eq!(
+            (second.exchange.as_str(), second.routing_key.as_str()),
+            ("events", "order placed")
+        );
 
         let dead = second.dead_letter(&failure());
         assert_eq!(dead.routing_key.as_str(), "Q.dead");
@@ -193,7 +196,13 @@ mod tests {
         let mut headers = FieldTable::default();
         headers.insert(ATTEMPT.into(), AMQPValue::LongLongInt(i64::MAX));
         let forged = BasicProperties::default().with_headers(headers);
-        assert_eq!(Delivery::read("Q", raw("events", "key", forged.clone())).attempt, 1);
-        assert_eq!(Delivery::read("Q", raw(RETRY_EXCHANGE, "Q", forged)).attempt, 1);
+        assert_eq!(
+            Delivery::read("Q", raw("events", "key", forged.clone())).attempt,
+            1
+        );
+        assert_eq!(
+            Delivery::read("Q", raw(RETRY_EXCHANGE, "Q", forged)).attempt,
+            1
+        );
     }
 }

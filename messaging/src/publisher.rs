@@ -158,7 +158,8 @@ impl PublishTask {
             warn!(error = %error, attempt = backoff.attempt() + 1, "publishing is interrupted");
             tokio::time::sleep(backoff.next_wait()).await;
         }
-        self.status.send_replace(Status::waiting("the publisher is closed"));
+        self.status
+            .send_replace(Status::waiting("the publisher is closed"));
     }
 
     /// One life of a channel: until its first error, or until nobody can publish any more.

@@ -134,7 +134,9 @@ impl Reply {
     /// request asks for none. Only names that RabbitMQ gives out itself are served: a request
     /// must not be able to put messages into a queue of its choice.
     pub fn into_message(self, request: &Delivery) -> Option<Message> {
-        let reply_to = request.reply_to().filter(|queue| queue.starts_with("amq."))?;
+        let reply_to = request
+            .reply_to()
+            .filter(|queue| queue.starts_with("amq."))?;
         let mut headers = FieldTable::default();
         headers.insert(STATUS.into(), AMQPValue::LongInt(self.status.into()));
         let mut properties = BasicProperties::default()
@@ -184,13 +186,9 @@ impl PendingReplies {
             exclusive: false,
             nowait: false,
         };
-        let mut replies = call(channel.basic_consume(
-            REPLY_TO.into(),
-            "".into(),
-            options,
-            FieldTable::default(),
-        ))
-        .await?;
+        let mut replies =
+            call(channel.basic_consume(REPLY_TO.into(), "".into(), options, FieldTable::default()))
+                .await?;
         let pending = self.clone();
         tokio::spawn(async move {
             while let Some(Ok(delivery)) = replies.next().await {

@@ -48,7 +48,10 @@ impl FromStr for RoutingKey {
             if word.is_empty() {
                 return Err(RoutingKeyError::EmptyWord);
             }
-            if !word.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-')) {
+            if !word
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+            {
                 return Err(RoutingKeyError::Character);
             }
         }

@@ -96,9 +96,10 @@ impl Topology {
                 .queue(&waiting, retry_arguments(&queue, *delay))
                 .bind(&waiting, RETRY_EXCHANGE, &waiting);
         }
-        topology = topology
-            .queue(&queue, route_arguments(&dead))
-            .bind(&queue, RETRY_EXCHANGE, &queue);
+        topology =
+            topology
+                .queue(&queue, route_arguments(&dead))
+                .bind(&queue, RETRY_EXCHANGE, &queue);
         for key in bindings {
             topology = topology.bind(&queue, EVENTS_EXCHANGE, key);
         }

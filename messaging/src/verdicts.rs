@@ -109,7 +109,11 @@ mod tests {
     #[test]
     fn a_return_on_anothers_confirm_is_given_to_its_own_publish() {
         let mut verdicts = Verdicts::default();
-        let mut good = resolve(&mut verdicts, "good", Confirmation::Ack(Some(returned("bad"))));
+        let mut good = resolve(
+            &mut verdicts,
+            "good",
+            Confirmation::Ack(Some(returned("bad"))),
+        );
         let mut bad = resolve(&mut verdicts, "bad", Confirmation::Ack(None));
         let mut refused = resolve(&mut verdicts, "refused", Confirmation::Nack(None));
         assert!(good.try_recv().is_err(), "told before it was settled");

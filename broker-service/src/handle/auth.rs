@@ -50,13 +50,21 @@ pub(super) async fn auth(app: &App, credentials: Credentials) -> Result<Response
 /// Publishes the outcome. It tells about the authentication and does not decide it, so a failure
 /// here is logged and the answer stands.
 async fn tell(app: &App, outcome: &'static str, email: &str) {
-    #[expect(clippy::expect_used, reason = "the two outcomes are literals of this file")]
+    #[expect(
+        clippy::expect_used,
+        reason = "the two outcomes are literals of this file"
+    )]
     let key = outcome.parse().expect("a literal routing key");
     let data = serde_json::json!({ "email": email }).to_string();
     let event = Event::new(&key, SOURCE, "application/json", Bytes::from(data));
     let id = event.id.clone();
     if let Err(error) = app.publish(event, &key).await {
         let message = problems::publish(&error, &key, &id);
-        warn!(event.id = id, event.r#type = outcome, error = message.message(), "outcome not published");
+        warn!(
+            event.id = id,
+            event.r#type = outcome,
+            error = message.message(),
+            "outcome not published"
+        );
     }
 }

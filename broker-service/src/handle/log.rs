@@ -76,7 +76,9 @@ fn traceparent(headers: &HeaderMap) -> Option<(String, String)> {
     let value = headers.get(NAME)?.to_str().ok()?;
     let lengths = [2, 32, 16, 2];
     let well_formed = value.split('-').map(str::len).eq(lengths)
-        && value.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
+        && value
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f' | b'-'));
     well_formed.then(|| (NAME.to_owned(), value.to_owned()))
 }
 
@@ -94,9 +96,15 @@ mod tests {
     #[test]
     fn the_level_makes_the_routing_key() {
         assert_eq!(key(r#"{"name":"n","data":1}"#).unwrap(), "log.INFO");
-        assert_eq!(key(r#"{"name":"n","data":null,"level":"warn"}"#).unwrap(), "log.WARN");
+        assert_eq!(
+            key(r#"{"name":"n","data":null,"level":"warn"}"#).unwrap(),
+            "log.WARN"
+        );
         for level in ["", "a.b", "*", "#", "a b", &"x".repeat(33)] {
-            assert!(key(&format!(r#"{{"name":"n","data":1,"level":"{level}"}}"#)).is_err(), "{level}");
+            assert!(
+                key(&format!(r#"{{"name":"n","data":1,"level":"{level}"}}"#)).is_err(),
+                "{level}"
+            );
         }
     }
 
@@ -125,9 +133,15 @@ mod tests {
             headers.insert("traceparent", value.parse().unwrap());
             traceparent(&headers).is_some()
         };
-        assert!(carried("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
-        assert!(!carried("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"));
-        assert!(!carried("00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"));
+        assert!(carried(
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        ));
+        assert!(!carried(
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331"
+        ));
+        assert!(!carried(
+            "00-0AF7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        ));
         assert!(!carried("junk"));
     }
 }

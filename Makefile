@@ -1,0 +1,42 @@
+# `make` lists the targets. What they do is in scripts/; this file only names it.
+
+SHELL := bash
+# up and up_build start a Docker engine where none runs, and leave it running with the suite.
+COMPOSE := scripts/docker-engine --stay scripts/compose
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-compose up_build up down logs fmt lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## build and run everything on this machine until Ctrl-C; no Docker needed
+	@scripts/run
+
+test: ## unit and end-to-end tests, with a private RabbitMQ and PostgreSQL
+	@scripts/test
+
+test-compose: ## the Docker test: build, start, use and remove the composed suite
+	@scripts/docker-engine scripts/test-compose
+
+up_build: ## stop, build and start the suite in containers; wait until it is healthy
+	@scripts/docker-engine --stay scripts/up --build
+
+up: ## start the suite in containers as it was built
+	@scripts/docker-engine --stay scripts/up
+
+down: ## stop the containers; their volumes stay
+	@$(COMPOSE) down
+
+logs: ## follow the containers' logs
+	@$(COMPOSE) logs --follow
+
+fmt: ## format the code
+	cargo fmt --all
+
+lint: ## what CI demands of the code besides the tests
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+clean: ## remove what was built; ./data and the containers' volumes stay
+	cargo clean

@@ -1,0 +1,52 @@
+//! `POST /log`: stores one event.
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use service_kit::json::check_encoding;
+use service_kit::problem::Problem;
+
+use crate::cloud_event;
+use crate::event::Event;
+use crate::plain;
+use crate::routes::{App, unavailable};
+use crate::table::{InsertError, Stored};
+
+/// Answers 201 for a new event, 200 for one that was stored before with the same type and data,
+/// and 409 where the id belongs to another one: the first event with an id stays.
+pub(super) async fn create(
+    State(App { writer, .. }): State<App>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Problem> {
+    let event = read(&headers, &body)?;
+    let id = event.id.clone();
+    match writer.insert(event).await {
+        Ok(Stored::New) => Ok(logged(StatusCode::CREATED, json!({"id": id}))),
+        Ok(Stored::Duplicate) => Ok(logged(StatusCode::OK, json!({"id": id, "duplicate": true}))),
+        Ok(Stored::Conflict) => Err(Problem::conflict(
+            "another event with this id but other data or type is stored, and stays",
+        )),
+        Err(InsertError::Refused) => Err(Problem::bad_request("the store refuses this event")),
+        Err(InsertError::Busy | InsertError::Unavailable) => Err(unavailable()),
+    }
+}
+
+fn read(headers: &HeaderMap, body: &Bytes) -> Result<Event, Problem> {
+    check_encoding(headers)?;
+    let received_at = Timestamp::now();
+    if cloud_event::is_delivery(headers) {
+        cloud_event::read(headers, body, received_at)
+    } else {
+        plain::read(headers, body, received_at)
+    }
+}
+
+fn logged(status: StatusCode, data: Value) -> Response {
+    let body = json!({"error": false, "message": "logged", "data": data});
+    (status, Json(body)).into_response()
+}

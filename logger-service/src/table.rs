@@ -1,0 +1,44 @@
+//! The table `events`: where it is, the writer, and the reader.
+
+mod cursor;
+mod dialect;
+mod filter;
+mod insert;
+mod select;
+mod writer;
+
+use store::{Database, DatabaseUrl};
+
+pub(crate) use cursor::Cursor;
+pub(crate) use filter::{Filter, Parameters};
+pub(crate) use insert::Stored;
+pub(crate) use writer::{InsertError, Writer, writer};
+
+use dialect::Dialect;
+
+/// What is written and read of a row, in this order.
+const COLUMNS: &str = "id, type, source, name, subject, time, received_at, content_type, \
+                       data_text, data_bytes, attributes";
+const COLUMN_COUNT: usize = 11;
+
+/// The table in a database that may be away.
+#[derive(Clone)]
+pub(crate) struct Table {
+    pub(crate) database: Database,
+    dialect: Dialect,
+}
+
+impl Table {
+    /// Fails for what waiting cannot mend; see [`Database::open`].
+    pub(crate) fn open(url: &DatabaseUrl) -> anyhow::Result<Self> {
+        let dialect = Dialect::of(url);
+        let database = Database::open(url, "logger", dialect.migrations())?;
+        Ok(Self { database, dialect })
+    }
+}
+
+/// `$1, $2, ...`: placeholders that both databases understand.
+fn placeholders(first: usize, count: usize) -> String {
+    let placeholders: Vec<_> = (first..first + count).map(|n| format!("${n}")).collect();
+    placeholders.join(", ")
+}

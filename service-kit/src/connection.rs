@@ -1,0 +1,187 @@
+//! Accepting connections, serving each within its limits, and letting them end.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::http::{HeaderValue, Request, Response, Version, header};
+use futures_util::FutureExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+use crate::activity::{Activity, Tracked};
+use crate::config::HttpConfig;
+
+/// Pause after a failed accept. The usual reason, no file descriptor left, would otherwise make
+/// the loop spin, since the waiting connection stays readable.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// While stopping: time for a connection that has just been made to send its first request.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
+// Above the limits of `limits.rs`, which answer with a problem document where hyper cannot.
+const HYPER_HEADERS_MAX: usize = 512;
+const HYPER_BUFFER_BYTES: usize = 128 * 1024;
+const HTTP2_STREAMS_MAX: u32 = 128;
+
+/// What every connection of one server shares.
+struct Server {
+    http: auto::Builder<TokioExecutor>,
+    router: Router,
+    idle_timeout: Duration,
+    places: Arc<Semaphore>,
+    /// Cancelled first: answers ask their clients to close the connection.
+    stopping: CancellationToken,
+    /// Then: no further requests are read.
+    closing: CancellationToken,
+    /// At last: whatever is left is dropped.
+    aborting: CancellationToken,
+}
+
+/// Serves until `shutdown`, then drains.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    router: Router,
+    config: &HttpConfig,
+    shutdown: CancellationToken,
+) {
+    let server = Arc::new(Server {
+        http: http_builder(config),
+        router,
+        idle_timeout: config.idle_timeout,
+        places: Arc::new(Semaphore::new(config.max_connections)),
+        stopping: shutdown.clone(),
+        closing: CancellationToken::new(),
+        aborting: CancellationToken::new(),
+    });
+    // The server may be dropped instead of stopped; its connections must not outlive it.
+    let _abort = server.aborting.clone().drop_guard();
+    let connections = TaskTracker::new();
+    let stop = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(config.drain_grace).await;
+    };
+    tokio::select! {
+        () = stop => {}
+        () = accept_all(&listener, &server, &connections) => {}
+    }
+    // Connections already made by the kernel would be reset when the listener goes.
+    while let Some(Ok((stream, peer))) = listener.accept().now_or_never() {
+        let Ok(place) = server.places.clone().try_acquire_owned() else {
+            break;
+        };
+        connections.spawn(serve(server.clone(), stream, peer, place));
+    }
+    drop(listener);
+    server.closing.cancel();
+    connections.close();
+    if tokio::time::timeout(config.drain_timeout, connections.wait())
+        .await
+        .is_err()
+    {
+        tracing::warn!(
+            connections = connections.len(),
+            "the drain timed out, dropping connections with requests in flight"
+        );
+    }
+}
+
+async fn accept_all(listener: &TcpListener, server: &Arc<Server>, connections: &TaskTracker) {
+    // The semaphore is never closed, so this goes on until the caller stops it.
+    while let Ok(place) = server.places.clone().acquire_owned().await {
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                connections.spawn(serve(server.clone(), stream, peer, place));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection, pausing");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(
+    server: Arc<Server>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    _place: OwnedSemaphorePermit,
+) {
+    // Answers are written whole; without this the last packet of one may wait for an ack.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
+    }
+    let activity = Activity::default();
+    let service = service_fn(|request| answer(server.clone(), activity.clone(), request));
+    let mut connection = pin!(server.http.serve_connection(TokioIo::new(stream), service));
+    let close = async {
+        server.closing.cancelled().await;
+        let _ = tokio::time::timeout(FIRST_REQUEST_GRACE, activity.first_request()).await;
+    };
+    let ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = server.aborting.cancelled() => return,
+        // Covers what hyper does not time: a silent new connection, an idle HTTP/2 one, a client
+        // that does not read its answer.
+        () = activity.idle(server.idle_timeout) => return,
+        () = close => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = connection => ended,
+                () = server.aborting.cancelled() => return,
+            }
+        }
+    };
+    // Clients that go away or send garbage are no event for an operator.
+    if let Err(error) = ended {
+        tracing::debug!(%peer, %error, "a connection ended early");
+    }
+}
+
+async fn answer(
+    server: Arc<Server>,
+    activity: Activity,
+    request: Request<Incoming>,
+) -> Result<Response<Tracked>, Infallible> {
+    let request_in_flight = activity.begin();
+    let version = request.version();
+    let mut response = server.router.clone().oneshot(request).await?;
+    // At the cap this lets waiting clients have their turn; while stopping it sends them away.
+    let close = server.places.available_permits() == 0 || server.stopping.is_cancelled();
+    if close && version == Version::HTTP_11 {
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response.map(|body| Tracked::new(body, request_in_flight)))
+}
+
+fn http_builder(config: &HttpConfig) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.read_timeout)
+        .max_headers(HYPER_HEADERS_MAX)
+        .max_buf_size(HYPER_BUFFER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(HTTP2_STREAMS_MAX)
+        .max_header_list_size(HYPER_BUFFER_BYTES as u32)
+        // A peer that vanished without closing is noticed within twice this time.
+        .keep_alive_interval(config.idle_timeout)
+        .keep_alive_timeout(config.idle_timeout);
+    builder
+}

@@ -1,0 +1,322 @@
+//! Strict JSON request bodies: anything doubtful is refused with a [`Problem`] that says why,
+//! without repeating a value of the body.
+
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, HeaderValue, header};
+use bytes::Bytes;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::error::Category;
+
+use crate::problem::Problem;
+
+/// Levels of nesting that a body may have in total. serde_json refuses the 128th, so a value
+/// accepted here also parses at a receiver that reads it with serde_json.
+pub const DEPTH_MAX: usize = 127;
+const NAME_CHARS_MAX: usize = 64;
+
+/// Extractor of a JSON body. Derive `T` with `#[serde(deny_unknown_fields)]`.
+#[derive(Debug, Clone, Copy)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        check_headers(request.headers())?;
+        let bytes = Bytes::from_request(request, state)
+            .await
+            .map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// 415 unless the headers declare plain JSON.
+pub fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
+    check_encoding(headers)?;
+    let Some(content_type) = headers.get(header::CONTENT_TYPE) else {
+        return Err(Problem::unsupported_media_type(
+            "the Content-Type header is missing: send application/json",
+        ));
+    };
+    let content_type = content_type.to_str().unwrap_or_default();
+    if is_json(content_type) {
+        return Ok(());
+    }
+    let hint = if content_type.starts_with("application/x-www-form-urlencoded") {
+        "this is a form, as curl -d sends it: use curl --json"
+    } else {
+        "the Content-Type must be application/json in UTF-8"
+    };
+    Err(Problem::unsupported_media_type(hint))
+}
+
+/// 415 for a compressed body: it would pass every limit here and burst at its receiver.
+pub fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
+    let encoding = headers.get(header::CONTENT_ENCODING);
+    if encoding.is_none_or(|value| value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    // RFC 9110 section 15.5.16 asks for this header in the answer.
+    Err(
+        Problem::unsupported_media_type("content encodings are not supported").with_header(
+            header::ACCEPT_ENCODING,
+            HeaderValue::from_static("identity"),
+        ),
+    )
+}
+
+/// Whether a media type is JSON in UTF-8: `application/json` or `application/<name>+json`.
+pub fn is_json(content_type: &str) -> bool {
+    let mut parts = content_type.split(';').map(str::trim);
+    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
+    let is_json = essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"));
+    is_json
+        && parts.all(|parameter| match parameter.split_once('=') {
+            Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
+                value.trim_matches('"').eq_ignore_ascii_case("utf-8")
+            }
+            _ => true,
+        })
+}
+
+/// Parses a body that must be a JSON object; every error is a 400.
+pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
+    if bytes.is_empty() {
+        return Err(Problem::bad_request("the body is empty"));
+    }
+    if bytes.starts_with(b"\xEF\xBB\xBF") {
+        return Err(Problem::bad_request(
+            "the body begins with a byte order mark",
+        ));
+    }
+    // serde_json checks only the strings it keeps, so parts that are passed through need this.
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| Problem::bad_request("the body is not valid UTF-8"))?;
+    check_depth(bytes)?;
+    // A derived struct would also read an array of its fields' values.
+    if text.trim_ascii_start().starts_with('[') {
+        return Err(Problem::bad_request("the body is not a JSON object"));
+    }
+    serde_json::from_str(text).map_err(|error| Problem::bad_request(describe(&error)))
+}
+
+/// 400 when `bytes` nests deeper than [`DEPTH_MAX`]. serde_json's own limit does not see into a
+/// `RawValue`, which would then fail to parse where it is read.
+pub fn check_depth(bytes: &[u8]) -> Result<(), Problem> {
+    if depth(bytes) > DEPTH_MAX {
+        let message = format!("the JSON is nested deeper than {DEPTH_MAX} levels");
+        return Err(Problem::bad_request(message));
+    }
+    Ok(())
+}
+
+/// Levels of objects and arrays in JSON; of anything else, a number without meaning.
+pub fn depth(json: &[u8]) -> usize {
+    let mut depth: usize = 0;
+    let mut deepest = 0;
+    let mut in_string = false;
+    let mut bytes = json.iter();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => {
+                bytes.next();
+            }
+            b'{' | b'[' if !in_string => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// serde's message without the parts that quote a value of the body.
+fn describe(error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    if error.classify() != Category::Data {
+        return format!("the body is not valid JSON, line {line} column {column}");
+    }
+    let place = format!(" at line {line} column {column}");
+    let text = error.to_string();
+    let text = text.strip_suffix(&place).unwrap_or(&text);
+    // What is expected comes from our own types and stands last; what was found stands before it.
+    let expected = text
+        .rsplit_once(", expected ")
+        .map(|(_, expected)| expected);
+    let reason = match (text.split_once('`'), expected) {
+        (Some((kind @ ("unknown field " | "missing field " | "duplicate field "), rest)), _) => {
+            let name = rest.split('`').next().unwrap_or_default();
+            let name: String = name.chars().take(NAME_CHARS_MAX).collect();
+            format!("{kind}`{name}`")
+        }
+        (Some(("unknown variant ", _)), Some(expected)) => {
+            format!("unknown variant, expected {expected}")
+        }
+        (_, Some(expected)) => format!("wrong type or value, expected {expected}"),
+        (_, None) => text.to_owned(),
+    };
+    format!("{reason}, line {line} column {column}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    #[derive(Deserialize, Debug)]
+    #[serde(deny_unknown_fields)]
+    struct Input {
+        count: u32,
+        #[serde(default)]
+        level: Option<Level>,
+        #[serde(default)]
+        data: Option<Box<RawValue>>,
+    }
+
+    #[derive(Deserialize, Debug)]
+    enum Level {
+        Low,
+    }
+
+    fn refusal(body: &str) -> String {
+        let problem = parse::<Input>(body.as_bytes()).unwrap_err();
+        assert_eq!(problem.status(), 400);
+        problem.message().to_owned()
+    }
+
+    #[test]
+    fn data_keeps_its_bytes() {
+        let data = r#"{ "n": 1e400, "big": 18446744073709551617,"n":NULL}"#.replace("NULL", "null");
+        let body = format!(r#"{{"count":1,"level":"Low","data":{data}}}"#);
+        let input: Input = parse(body.as_bytes()).unwrap();
+        assert_eq!(input.count, 1);
+        assert!(matches!(input.level, Some(Level::Low)));
+        assert_eq!(input.data.unwrap().get(), data);
+    }
+
+    #[test]
+    fn malformed_bodies_are_refused() {
+        for body in [
+            "",
+            " ",
+            "{",
+            r#"{"count":NaN}"#,
+            r#"{"count":1}x"#,
+            "\u{feff}{\"count\":1}",
+            r#"{"count":1,"data":01}"#,
+            r#"{"count":1,"data":'a'}"#,
+            " [1]",
+        ] {
+            refusal(body);
+        }
+        let invalid_utf8 = b"{\"count\":1,\"data\":\"\xff\"}";
+        assert_eq!(parse::<Input>(invalid_utf8).unwrap_err().status(), 400);
+    }
+
+    #[test]
+    fn wrong_fields_are_named() {
+        for (body, reason) in [
+            (r#"{}"#, "missing field `count`"),
+            (r#"{"count":1,"count":2}"#, "duplicate field `count`"),
+            (r#"{"count":1,"extra":2}"#, "unknown field `extra`"),
+        ] {
+            assert!(
+                refusal(body).starts_with(reason),
+                "{body}: {}",
+                refusal(body)
+            );
+        }
+    }
+
+    #[test]
+    fn values_are_not_repeated() {
+        for body in [
+            r#"{"count":"hunter2"}"#,
+            r#"{"count":"hunter2 at line 1, expected ` hunter2"}"#,
+            r#"{"count":1,"level":"hunter2"}"#,
+            r#"{"count":1,"level":"hunter2`, expected `hunter2"}"#,
+            r#"["hunter2"]"#,
+        ] {
+            assert!(!refusal(body).contains("hunter2"), "{}", refusal(body));
+        }
+        let long_name = format!(r#"{{"{}":1}}"#, "x".repeat(10_000));
+        assert!(refusal(&long_name).len() < 200);
+    }
+
+    #[test]
+    fn what_is_accepted_parses_at_a_receiver() {
+        let nested = |levels: usize| {
+            format!(
+                r#"{{"count":1,"data":{}{}}}"#,
+                "[".repeat(levels),
+                "]".repeat(levels)
+            )
+        };
+        let deepest: Input = parse(nested(DEPTH_MAX - 1).as_bytes()).unwrap();
+        serde_json::from_str::<serde_json::Value>(&nested(DEPTH_MAX - 1)).unwrap();
+        assert!(deepest.data.is_some());
+        assert!(refusal(&nested(DEPTH_MAX)).contains("nested deeper"));
+        assert!(refusal(&nested(100_000)).contains("nested deeper"));
+        serde_json::from_str::<serde_json::Value>(&nested(DEPTH_MAX)).unwrap_err();
+    }
+
+    #[test]
+    fn brackets_in_strings_do_not_nest() {
+        let text = format!(r#"{{"count":1,"data":"\"\\{}"}}"#, "[".repeat(500));
+        parse::<Input>(text.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn media_types() {
+        for json in [
+            "application/json",
+            "Application/JSON; Charset=\"UTF-8\"",
+            "application/cloudevents+json",
+        ] {
+            assert!(is_json(json), "{json}");
+        }
+        for other in [
+            "",
+            "text/plain",
+            "text/json",
+            "application/jsonx",
+            "application/json; charset=latin1",
+        ] {
+            assert!(!is_json(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_form_is_told_what_to_do() {
+        let mut headers = HeaderMap::new();
+        assert!(check_headers(&headers).is_err());
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded"),
+        );
+        let problem = check_headers(&headers).unwrap_err();
+        assert_eq!(problem.status(), 415);
+        assert!(problem.message().contains("curl --json"));
+    }
+
+    #[test]
+    fn content_encodings_are_refused() {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert_eq!(check_headers(&headers).unwrap_err().status(), 415);
+        headers.insert(
+            header::CONTENT_ENCODING,
+            HeaderValue::from_static("identity"),
+        );
+        check_headers(&headers).unwrap();
+    }
+}

@@ -1,0 +1,34 @@
+//! The routes every service has for those who operate it.
+
+use axum::Json;
+use axum::Router;
+use axum::http::header;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use serde_json::json;
+
+use crate::readiness::Readiness;
+
+/// `GET /healthz` (alive), `/readyz` (able to do its job now) and `/metrics` (Prometheus).
+pub(crate) fn routes(
+    service: &'static str,
+    readiness: Readiness,
+    metrics: PrometheusHandle,
+) -> Router {
+    Router::new()
+        .route(
+            "/healthz",
+            get(move || async move { Json(json!({"status": "ok", "service": service})) }),
+        )
+        .route(
+            "/readyz",
+            get(move || async move { readiness.respond().await }),
+        )
+        .route("/metrics", get(move || async move { render(&metrics) }))
+}
+
+fn render(metrics: &PrometheusHandle) -> impl IntoResponse + use<> {
+    let content_type = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, content_type)], metrics.render())
+}

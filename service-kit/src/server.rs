@@ -1,0 +1,101 @@
+//! The HTTP server of every service: the service's own routes inside the common limits.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::admission::{self, Admission};
+use crate::connection;
+use crate::guard::Guard;
+use crate::metrics;
+use crate::operations;
+use crate::problem::Problem;
+use crate::readiness::Readiness;
+
+pub use crate::config::HttpConfig;
+
+/// Binds the address a service listens on.
+pub async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(addr).await.with_context(|| {
+        format!(
+            "cannot listen on {addr}: choose another address with the service's *_ADDR variable"
+        )
+    })
+}
+
+/// Serves `routes` until `shutdown` is cancelled and the requests in flight are done.
+///
+/// Adds `/healthz`, `/readyz` and `/metrics`, answers every error as a [`Problem`], and refuses to
+/// start where [the guard](crate::guard) would leave the service open to others.
+pub async fn serve(
+    service: &'static str,
+    listener: TcpListener,
+    routes: Router,
+    config: &HttpConfig,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let addr = listener
+        .local_addr()
+        .context("the listener has no address")?;
+    let guard = Guard::new(addr, config)?;
+    let cors = guard.cors();
+    let admission = Arc::new(Admission::new(guard, config));
+    let metrics = metrics::install()?;
+    let mut router = assemble(service, routes, admission, readiness, metrics.clone());
+    if let Some(cors) = cors {
+        router = router.layer(cors);
+    }
+
+    tracing::info!(service, %addr, "listening");
+    tokio::select! {
+        () = connection::accept(listener, router, config, shutdown) => {}
+        // Never ends; it lives exactly as long as the server.
+        () = metrics::upkeep(metrics) => {}
+    }
+    tracing::info!(service, "stopped");
+    Ok(())
+}
+
+fn assemble(
+    service: &'static str,
+    routes: Router,
+    admission: Arc<Admission>,
+    readiness: Readiness,
+    metrics: PrometheusHandle,
+) -> Router {
+    routes
+        .layer(from_fn_with_state(admission.clone(), admission::work))
+        .merge(operations::routes(service, readiness, metrics))
+        .fallback(|| async { Problem::not_found("no such route") })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method-not-allowed",
+                "the Allow header lists the methods of this route",
+            )
+        })
+        // `admit` has the limit; axum's own would refuse without a problem document.
+        .layer(DefaultBodyLimit::disable())
+        // The last layer is the outermost: every answer is counted, also those of the guards.
+        .layer(from_fn_with_state(admission, admission::admit))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn(metrics::record))
+}
+
+fn panicked(_payload: Box<dyn Any + Send>) -> Response {
+    // The panic hook has written message and place; the payload may hold data of the request.
+    tracing::error!("a request handler panicked");
+    Problem::internal("the service failed on this request").into_response()
+}

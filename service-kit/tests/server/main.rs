@@ -1,0 +1,14 @@
+//! A real server on a port of its own, spoken to in raw bytes where a client library would hide
+//! what is tested.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed step fails the test"
+)]
+
+mod drain;
+mod harness;
+mod operations;
+mod refusals;
+mod slowness;

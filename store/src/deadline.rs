@@ -1,0 +1,31 @@
+//! A deadline for statements, and the one error of this crate.
+
+use std::time::Duration;
+
+/// Longer than PostgreSQL's `statement_timeout` and SQLite's `busy_timeout`, so that the database's
+/// own, more telling error comes first; this one is for a connection that went silent.
+const STATEMENT: Duration = Duration::from_secs(10);
+
+/// Why the database did not answer. Each of these passes by itself once the database is well.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Not connected, or not migrated, since the process started.
+    #[error("the database is not ready: {0}")]
+    NotReady(String),
+    /// No answer in time.
+    #[error("the database did not answer within {} s", STATEMENT.as_secs())]
+    Timeout,
+    /// The connection or the statement failed.
+    #[error("the database failed: {0}")]
+    Sql(#[from] sqlx::Error),
+}
+
+/// Awaits one statement or transaction for at most 10 seconds.
+pub async fn deadline<T>(
+    work: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(STATEMENT, work).await {
+        Ok(result) => Ok(result?),
+        Err(_elapsed) => Err(StoreError::Timeout),
+    }
+}

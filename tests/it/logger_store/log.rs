@@ -1,0 +1,277 @@
+//! `POST /log`: what is stored is what came.
+
+use serde_json::{Value, json};
+
+use super::server::{Delivery, Logger, Site};
+
+pub(super) async fn a_delivered_event_is_given_back_as_it_came(site: Site) {
+    let logger = site.start().await;
+    let data = r#"{ "n":1e400, "n":18446744073709551617, "name":"placed", "s":"\u00e9é" }"#;
+    let headers = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "event-1"),
+        ("ce-type", "order.placed"),
+        ("ce-source", "/shop"),
+        ("ce-subject", "order%201"),
+        ("ce-time", "2026-01-02T03:04:05.000006+01:00"),
+        ("ce-tenant", "Euro%20%E2%82%AC"),
+        (
+            "traceparent",
+            "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        ),
+        ("content-type", "application/json; charset=utf-8"),
+    ];
+    let answer = logger.post(&headers, data).await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    let body = json!({"error": false, "message": "logged", "data": {"id": "event-1"}});
+    assert_eq!(answer.json(), body);
+
+    let answer = logger.get("/logs/event-1").await;
+    assert!(
+        answer.text.contains(&format!(r#""data":{data},"#)),
+        "{}",
+        answer.text
+    );
+    // Read by hand above, since a JSON library may refuse or round the numbers.
+    let event: Value = serde_json::from_str(&answer.text.replace("1e400", "1")).unwrap();
+    assert_eq!(event["type"], "order.placed");
+    assert_eq!(event["source"], "/shop");
+    assert_eq!(event["name"], "placed");
+    assert_eq!(event["subject"], "order 1");
+    assert_eq!(event["time"], "2026-01-02T02:04:05.000006Z");
+    assert_eq!(event["content_type"], "application/json; charset=utf-8");
+    let attributes = json!({
+        "tenant": "Euro €",
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    });
+    assert_eq!(event["attributes"], attributes);
+    let listing = logger.get("/logs").await;
+    assert!(listing.text.contains(&answer.text), "{}", listing.text);
+}
+
+pub(super) async fn a_plain_entry_needs_no_cloudevents(site: Site) {
+    let logger = site.start().await;
+    let body = r#"{"name":"event", "data":[1, 2.50], "level":"WARN"}"#;
+    let json = ("content-type", "application/json");
+    let first = logger.post(&[json], body).await;
+    assert_eq!(first.status, 201, "{}", first.text);
+    let id = first.json()["data"]["id"].as_str().unwrap().to_owned();
+    let answer = logger.get(&format!("/logs/{id}")).await;
+    assert!(
+        answer.text.contains(&format!(r#""data":{body}"#)),
+        "{}",
+        answer.text
+    );
+    let event = answer.json();
+    assert_eq!(event["type"], "log.WARN");
+    assert_eq!(event["name"], "event");
+    assert_eq!(event["source"], "logger-service");
+
+    // Without a key every request is an entry of its own, with one it is the same again.
+    assert_eq!(logger.post(&[json], body).await.status, 201);
+    let key = ("idempotency-key", "key 1");
+    assert_eq!(logger.post(&[json, key], body).await.status, 201);
+    let again = logger.post(&[json, key], body).await;
+    assert_eq!(again.status, 200);
+    assert_eq!(
+        again.json()["data"],
+        json!({"id": "key 1", "duplicate": true})
+    );
+    assert_eq!(logger.ids("").await.len(), 3);
+}
+
+pub(super) async fn any_body_is_kept(site: Site) {
+    let logger = site.start().await;
+    let megabyte = "é".repeat(512 * 1024);
+    for (id, content_type, data, member, given_back) in [
+        ("empty", "text/plain", &b""[..], "data", json!("")),
+        ("text", "text/plain", b"a\nb", "data", json!("a\nb")),
+        (
+            "no-json",
+            "application/json",
+            b"{\"a\":",
+            "data",
+            json!("{\"a\":"),
+        ),
+        (
+            "nul",
+            "application/json",
+            b"\"a\0b\"",
+            "data_base64",
+            json!("ImEAYiI="),
+        ),
+        (
+            "bytes",
+            "application/octet-stream",
+            b"\xff\x00",
+            "data_base64",
+            json!("/wA="),
+        ),
+        (
+            "large",
+            "text/plain",
+            megabyte.as_bytes(),
+            "data",
+            json!(megabyte),
+        ),
+    ] {
+        let answer = logger
+            .deliver(&Delivery {
+                id,
+                event_type: "a.b",
+                content_type,
+                data,
+            })
+            .await;
+        assert_eq!(answer.status, 201, "{id}: {}", answer.text);
+        let event = logger.get_json(&format!("/logs/{id}")).await;
+        assert!(event[member] == given_back, "{id}");
+        assert_eq!(event["content_type"], content_type);
+        let other = if member == "data" {
+            "data_base64"
+        } else {
+            "data"
+        };
+        assert!(event.get(other).is_none(), "{id}");
+        // The same bytes are known again, in whichever column they are.
+        let again = logger
+            .deliver(&Delivery {
+                id,
+                event_type: "a.b",
+                content_type,
+                data,
+            })
+            .await;
+        assert_eq!(again.status, 200, "{id}: {}", again.text);
+    }
+}
+
+pub(super) async fn texts_of_any_kind_are_kept(site: Site) {
+    let logger = site.start().await;
+    for (encoded, id) in [
+        ("'; DROP TABLE events; --", "'; DROP TABLE events; --"),
+        ("a/b?c=d&e#f", "a/b?c=d&e#f"),
+        ("%F0%9F%98%80%0A%22", "😀\n\""),
+        ("\"quoted \\\"id\\\"\"", "quoted \"id\""),
+        ("100%25", "100%"),
+    ] {
+        let delivery = Delivery {
+            id: encoded,
+            event_type: "a.b",
+            content_type: "text/plain",
+            data: encoded.as_bytes(),
+        };
+        let answer = logger.deliver(&delivery).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        assert_eq!(answer.json()["data"]["id"], id);
+        let path: String = id.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        assert_eq!(logger.get_json(&format!("/logs/{path}")).await["id"], id);
+    }
+    assert_eq!(logger.ids("").await.len(), 5);
+}
+
+pub(super) async fn the_first_event_with_an_id_stays(site: Site) {
+    let logger = site.start().await;
+    let first = Delivery {
+        id: "1",
+        event_type: "a.b",
+        content_type: "application/json",
+        data: br#"{"a":1}"#,
+    };
+    assert_eq!(logger.deliver(&first).await.status, 201);
+    let again = logger.deliver(&first).await;
+    assert_eq!(again.status, 200);
+    assert_eq!(again.json()["data"], json!({"id": "1", "duplicate": true}));
+    for other in [
+        Delivery {
+            data: br#"{"a":2}"#,
+            ..first
+        },
+        Delivery {
+            data: b"\xff",
+            ..first
+        },
+        Delivery {
+            event_type: "a.c",
+            ..first
+        },
+    ] {
+        logger.deliver(&other).await.problem(409);
+    }
+    let event = logger.get_json("/logs/1").await;
+    assert_eq!(
+        (&event["type"], &event["data"]),
+        (&json!("a.b"), &json!({"a": 1}))
+    );
+    assert_eq!(logger.ids("").await, ["1"]);
+}
+
+pub(super) async fn what_is_refused_is_not_stored(site: Site) {
+    let logger = site.start().await;
+    let valid = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "1"),
+        ("ce-type", "a.b"),
+        ("ce-source", "/s"),
+        ("content-type", "text/plain"),
+    ];
+    for missing in ["ce-specversion", "ce-id", "ce-type", "ce-source"] {
+        let headers: Vec<_> = valid
+            .into_iter()
+            .filter(|(name, _)| *name != missing)
+            .collect();
+        let message = logger.post(&headers, "x").await.problem(400);
+        assert!(message.contains(&missing["ce-".len()..]), "{message}");
+    }
+    let long_id = "x".repeat(257);
+    for (name, value) in [
+        ("ce-time", "now"),
+        ("ce-subject", "%00"),
+        ("ce-id", &long_id),
+    ] {
+        let mut headers: Vec<_> = valid.into_iter().filter(|(key, _)| *key != name).collect();
+        headers.push((name, value));
+        let message = logger.post(&headers, "x").await.problem(400);
+        assert!(message.contains(&name["ce-".len()..]), "{message}");
+    }
+    let encoded: Vec<_> = valid
+        .into_iter()
+        .chain([("content-encoding", "gzip")])
+        .collect();
+    logger.post(&encoded, "x").await.problem(415);
+    refuses_bad_entries(&logger).await;
+    assert!(logger.ids("").await.is_empty());
+}
+
+async fn refuses_bad_entries(logger: &Logger) {
+    let json = ("content-type", "application/json");
+    let deep = format!(
+        r#"{{"name":"a","data":{}{}}}"#,
+        "[".repeat(127),
+        "]".repeat(127)
+    );
+    for body in [
+        "",
+        "{",
+        "[]",
+        r#"{"name":"a"}"#,
+        r#"{"name":"a\u0000","data":1}"#,
+        &deep,
+    ] {
+        logger.post(&[json], body).await.problem(400);
+    }
+    let valid = r#"{"name":"a","data":1}"#;
+    logger.post(&[], valid).await.problem(415);
+    let form = ("content-type", "application/x-www-form-urlencoded");
+    assert!(
+        logger
+            .post(&[form], valid)
+            .await
+            .problem(415)
+            .contains("curl --json")
+    );
+    logger
+        .post(&[json], vec![b'x'; 1024 * 1024 + 1])
+        .await
+        .problem(413);
+}

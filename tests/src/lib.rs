@@ -1,0 +1,46 @@
+//! The harness of the end-to-end tests: real services on ports given by the system, a real
+//! RabbitMQ node of the tests' own, and targets that do as they are told.
+//!
+//! Nothing here is mocked. What a test needs and cannot have makes it fail.
+
+pub mod http;
+pub mod management;
+pub mod postgres;
+pub mod rabbitmq;
+pub mod suite;
+pub mod target;
+
+use std::{fmt::Debug, future::Future, time::Duration};
+
+use tokio::time::Instant;
+
+/// Asks again and again until `probe` answers with `Some`, and panics after `deadline`.
+pub async fn eventually<T, F>(what: &str, deadline: Duration, mut probe: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let end = Instant::now() + deadline;
+    loop {
+        if let Some(value) = probe().await {
+            return value;
+        }
+        assert!(Instant::now() < end, "not within {deadline:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Unwraps with the error shown in full; tests have nothing better to do with one.
+pub trait OrPanic<T> {
+    /// The value, or a panic that says what was being done.
+    fn or_panic(self, doing: &str) -> T;
+}
+
+impl<T, E: Debug> OrPanic<T> for Result<T, E> {
+    #[track_caller]
+    fn or_panic(self, doing: &str) -> T {
+        match self {
+            Ok(value) => value,
+            Err(error) => panic!("{doing}: {error:?}"),
+        }
+    }
+}

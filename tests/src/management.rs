@@ -1,0 +1,122 @@
+//! RabbitMQ's management interface, for what AMQP does not tell.
+
+use std::time::Duration;
+
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::{OrPanic as _, http};
+
+/// The management interface, within one virtual host.
+#[derive(Clone)]
+pub struct Management {
+    client: Client,
+    url: String,
+    virtual_host: String,
+}
+
+impl Management {
+    pub(crate) fn new(url: &str, virtual_host: &str) -> Self {
+        Self {
+            client: http::client(),
+            url: url.to_owned(),
+            virtual_host: virtual_host.to_owned(),
+        }
+    }
+
+    pub(crate) async fn create_virtual_host(&self) {
+        let name = &self.virtual_host;
+        self.expect(Method::PUT, &format!("vhosts/{name}"), None)
+            .await;
+        let everything = json!({"configure": ".*", "write": ".*", "read": ".*"});
+        self.expect(
+            Method::PUT,
+            &format!("permissions/{name}/guest"),
+            Some(everything),
+        )
+        .await;
+    }
+
+    /// Names of all queues.
+    pub async fn queues(&self) -> Vec<String> {
+        let queues = self.get(&format!("queues/{}", self.virtual_host)).await;
+        let queues = queues.as_array().cloned().unwrap_or_default();
+        let names = queues.iter().filter_map(|queue| queue["name"].as_str());
+        names.map(str::to_owned).collect()
+    }
+
+    /// Arguments of a queue.
+    pub async fn arguments(&self, queue: &str) -> Value {
+        self.get(&self.queue_path(queue)).await["arguments"].clone()
+    }
+
+    /// Takes the messages of a queue out of it, up to 1,000.
+    pub async fn take(&self, queue: &str) -> Vec<Value> {
+        let path = format!("{}/get", self.queue_path(queue));
+        let request = json!({"count": 1000, "ackmode": "ack_requeue_false", "encoding": "auto"});
+        let taken = self.expect(Method::POST, &path, Some(request)).await;
+        taken.as_array().cloned().unwrap_or_default()
+    }
+
+    /// Deletes a queue with what is in it.
+    pub async fn delete_queue(&self, queue: &str) {
+        self.expect(Method::DELETE, &self.queue_path(queue), None)
+            .await;
+    }
+
+    /// Deletes an exchange.
+    pub async fn delete_exchange(&self, exchange: &str) {
+        let path = format!("exchanges/{}/{exchange}", self.virtual_host);
+        self.expect(Method::DELETE, &path, None).await;
+    }
+
+    /// Closes every connection to the virtual host, as an operator may.
+    pub async fn close_connections(&self) -> usize {
+        let connections = self
+            .get(&format!("vhosts/{}/connections", self.virtual_host))
+            .await;
+        let connections = connections.as_array().cloned().unwrap_or_default();
+        for connection in &connections {
+            let Some(name) = connection["name"].as_str() else {
+                continue;
+            };
+            let name = name.replace(' ', "%20").replace('>', "%3E");
+            let path = format!("connections/{name}");
+            let (status, _body) = self.call(Method::DELETE, &path, None).await;
+            assert!(
+                status.is_success() || status == StatusCode::NOT_FOUND,
+                "{path}: {status}"
+            );
+        }
+        connections.len()
+    }
+
+    fn queue_path(&self, queue: &str) -> String {
+        format!("queues/{}/{queue}", self.virtual_host)
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        self.expect(Method::GET, path, None).await
+    }
+
+    async fn expect(&self, method: Method, path: &str, body: Option<Value>) -> Value {
+        let (status, body) = self.call(method, path, body).await;
+        assert!(status.is_success(), "{path}: {status} {body}");
+        body
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, Value) {
+        let mut request = self
+            .client
+            .request(method, format!("{}/api/{path}", self.url))
+            .basic_auth("guest", Some("guest"))
+            .timeout(Duration::from_secs(30));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.or_panic(path);
+        let status = answer.status();
+        let body = answer.bytes().await.or_panic(path);
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+}

@@ -1,0 +1,141 @@
+//! Private RabbitMQ nodes.
+//!
+//! All tests of one process share one node and take a virtual host each; a test that stops or
+//! starves its node starts one of its own. A node never outlives the tests: it stops when the
+//! pipe to its standard input closes, however this process ends.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+    sync::OnceCell,
+    time::timeout,
+};
+
+use crate::{OrPanic as _, management::Management};
+
+const START_DEADLINE: Duration = Duration::from_secs(120);
+const STOP_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A node of RabbitMQ with its data in a directory of its own.
+pub struct Node {
+    dir: TempDir,
+    running: Option<Running>,
+    address: String,
+    management_url: String,
+}
+
+struct Running {
+    script: Child,
+    /// Process of RabbitMQ itself.
+    pid: u32,
+}
+
+/// A virtual host of a node, which no other test uses.
+pub struct VirtualHost {
+    /// For `AMQP_URL`.
+    pub url: String,
+    /// RabbitMQ's own view of what is in it.
+    pub management: Management,
+}
+
+impl Node {
+    /// Starts a new node.
+    pub async fn start() -> Self {
+        let dir = tempfile::tempdir().or_panic("a directory for RabbitMQ");
+        let mut node = Self {
+            dir,
+            running: None,
+            address: String::new(),
+            management_url: String::new(),
+        };
+        node.launch(&[]).await;
+        node
+    }
+
+    /// Starts the node again after [`Self::stop`], with the same data at the same ports.
+    pub async fn start_again(&mut self) {
+        assert!(self.running.is_none(), "the node runs");
+        self.launch(&["--same-ports"]).await;
+    }
+
+    /// Stops the node in good order, as a restart for maintenance does.
+    pub async fn stop(&mut self) {
+        let Some(Running { mut script, .. }) = self.running.take() else {
+            return;
+        };
+        drop(script.stdin.take());
+        timeout(STOP_DEADLINE, script.wait())
+            .await
+            .or_panic("RabbitMQ stops in time")
+            .or_panic("RabbitMQ stops");
+    }
+
+    /// Process id of RabbitMQ.
+    pub fn pid(&self) -> Option<u32> {
+        self.running.as_ref().map(|running| running.pid)
+    }
+
+    /// Makes a virtual host.
+    pub async fn virtual_host(&self) -> VirtualHost {
+        static NEXT: AtomicU32 = AtomicU32::new(1);
+        let name = format!("test-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let management = Management::new(&self.management_url, &name);
+        management.create_virtual_host().await;
+        VirtualHost {
+            url: format!("{}/{name}", self.address),
+            management,
+        }
+    }
+
+    async fn launch(&mut self, options: &[&str]) {
+        let mut script = Command::new(scripts().join("rabbitmq-node"))
+            .arg(self.dir.path())
+            .args(options)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .or_panic("scripts/rabbitmq-node");
+        let Some(stdout) = script.stdout.take() else {
+            panic!("standard output is piped above");
+        };
+        let mut lines = BufReader::new(stdout).lines();
+        let line = timeout(START_DEADLINE, lines.next_line())
+            .await
+            .or_panic("RabbitMQ starts in time")
+            .or_panic("RabbitMQ's ready line");
+        let Some(line) = line else {
+            panic!("RabbitMQ did not start; scripts/rabbitmq-node says why above");
+        };
+        let words: Vec<_> = line.split(' ').collect();
+        let ["ready", url, management, pid] = words.as_slice() else {
+            panic!("not a ready line: {line}");
+        };
+        let Some((address, _default_virtual_host)) = url.rsplit_once('/') else {
+            panic!("not an AMQP URL: {url}");
+        };
+        self.address = address.to_owned();
+        self.management_url = (*management).to_owned();
+        self.running = Some(Running {
+            script,
+            pid: pid.parse().or_panic("a process id"),
+        });
+    }
+}
+
+/// A virtual host on the node that the tests of this process share.
+pub async fn virtual_host() -> VirtualHost {
+    static SHARED: OnceCell<Node> = OnceCell::const_new();
+    SHARED.get_or_init(Node::start).await.virtual_host().await
+}
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts")
+}

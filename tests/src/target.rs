@@ -1,0 +1,141 @@
+//! A target of a route that answers as it is told and remembers what it got.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse as _, Response},
+    routing::any,
+};
+use bytes::Bytes;
+use service_kit::{readiness::Readiness, server};
+use tokio::{net::TcpListener, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use crate::{OrPanic as _, eventually};
+
+/// One request that reached the target.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// When.
+    pub at: Instant,
+    /// Headers, the event's attributes among them.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Bytes,
+}
+
+impl Received {
+    /// A header as text, or "".
+    pub fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default()
+    }
+}
+
+type Answers = dyn Fn(&Received, usize) -> Response + Send + Sync;
+
+/// A running target.
+pub struct Target {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    received: Arc<Mutex<Vec<Received>>>,
+    shutdown: CancellationToken,
+}
+
+#[derive(Clone)]
+struct Shared {
+    received: Arc<Mutex<Vec<Received>>>,
+    answers: Arc<Answers>,
+}
+
+impl Target {
+    /// Starts a target that answers each request with what `answers` makes of it and of the
+    /// number of requests before it.
+    pub async fn start(
+        answers: impl Fn(&Received, usize) -> Response + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.or_panic("a port");
+        let addr = listener.local_addr().or_panic("its address");
+        let received = Arc::<Mutex<Vec<Received>>>::default();
+        let shared = Shared {
+            received: received.clone(),
+            answers: Arc::new(answers),
+        };
+        let shutdown = CancellationToken::new();
+        let routes = Router::new()
+            .route("/", any(receive))
+            .route("/{*path}", any(receive))
+            .with_state(shared);
+        let stop = shutdown.clone();
+        tokio::spawn(async move {
+            let readiness = Readiness::new(stop.clone());
+            server::serve(
+                "target",
+                listener,
+                routes,
+                &crate::suite::http_config(),
+                readiness,
+                stop,
+            )
+            .await
+            .or_panic("the target serves");
+        });
+        Self {
+            addr,
+            received,
+            shutdown,
+        }
+    }
+
+    /// A target that answers every request with `status`.
+    pub async fn answering(status: StatusCode) -> Self {
+        Self::start(move |_, _| status.into_response()).await
+    }
+
+    /// What it got so far.
+    pub fn received(&self) -> Vec<Received> {
+        self.received
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Waits until it got `count` requests.
+    pub async fn wait_for(&self, count: usize) -> Vec<Received> {
+        let what = format!("{count} requests at the target");
+        eventually(&what, Duration::from_secs(20), || async {
+            Some(self.received()).filter(|received| received.len() >= count)
+        })
+        .await
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+async fn receive(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+    let received = Received {
+        at: Instant::now(),
+        headers,
+        body,
+    };
+    let before = {
+        let mut all = shared
+            .received
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.push(received.clone());
+        all.len() - 1
+    };
+    (shared.answers)(&received, before)
+}
