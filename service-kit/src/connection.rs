@@ -26,7 +26,7 @@ use crate::config::HttpConfig;
 /// the loop spin, since the waiting connection stays readable.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// While stopping: time for a connection that has just been made to send its first request.
-const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(500);
+const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 // Above the limits of `limits.rs`, which answer with a problem document where hyper cannot.
 const HYPER_HEADERS_MAX: usize = 512;
 const HYPER_BUFFER_BYTES: usize = 128 * 1024;

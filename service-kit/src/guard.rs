@@ -53,6 +53,8 @@ impl Guard {
         let allowed_origins = config
             .allowed_origins
             .iter()
+            // A variable that is set but empty gives one empty origin.
+            .filter(|text| !text.is_empty())
             .map(|text| parse_origin(text))
             .collect::<Result<_, _>>()?;
         Ok(Self {
@@ -336,7 +338,7 @@ mod tests {
             "https://a.example/path",
             "data:text/plain,x",
             "*",
-            "",
+            " ",
         ] {
             assert!(guard(LOOPBACK, &[origin]).is_err(), "{origin:?}");
         }

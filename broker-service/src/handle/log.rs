@@ -9,8 +9,8 @@ use axum::{
 };
 use bytes::Bytes;
 use messaging::{Event, RoutingKey};
-use serde::Deserialize;
-use serde_json::{json, value::RawValue};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use service_kit::{json as body, problem::Problem};
 
 use crate::{App, SOURCE, problems};
@@ -32,6 +32,28 @@ struct Entry<'a> {
     level: Option<Cow<'a, str>>,
 }
 
+#[derive(Serialize)]
+struct Accepted {
+    error: bool,
+    message: &'static str,
+    data: AcceptedEvent,
+}
+
+#[derive(Serialize)]
+struct AcceptedEvent {
+    id: String,
+}
+
+impl Accepted {
+    fn new(id: String) -> Self {
+        Self {
+            error: false,
+            message: "logged via RabbitMQ",
+            data: AcceptedEvent { id },
+        }
+    }
+}
+
 pub(super) async fn log(
     app: &App,
     headers: &HeaderMap,
@@ -44,13 +66,9 @@ pub(super) async fn log(
     event.extensions.extend(traceparent(headers));
     let id = event.id.clone();
     match app.publish(event, &key).await {
-        Ok(()) => Ok((StatusCode::ACCEPTED, Json(accepted(&id))).into_response()),
+        Ok(()) => Ok((StatusCode::ACCEPTED, Json(Accepted::new(id))).into_response()),
         Err(error) => Err(problems::publish(&error, &key, &id)),
     }
-}
-
-fn accepted(id: &str) -> serde_json::Value {
-    json!({"error": false, "message": "logged via RabbitMQ", "data": {"id": id}})
 }
 
 fn routing_key(entry: &Entry<'_>) -> Result<RoutingKey, Problem> {

@@ -30,6 +30,25 @@ async fn a_request_in_flight_is_finished() {
 }
 
 #[tokio::test]
+async fn a_connection_made_just_before_is_served_once() {
+    let config = HttpConfig {
+        drain_grace: Duration::ZERO,
+        ..HttpConfig::default()
+    };
+    let server = Server::start(config).await;
+    let mut client = server.connect().await;
+    server.shutdown.cancel();
+    within(async { while TcpStream::connect(server.addr).await.is_ok() {} }).await;
+    client
+        .write("GET /items/1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await;
+    let answer = client.answer().await;
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.header("connection"), Some("close"));
+    server.stopped().await;
+}
+
+#[tokio::test]
 async fn readiness_fails_before_the_listener_closes() {
     let config = HttpConfig {
         drain_grace: Duration::from_secs(1),

@@ -16,7 +16,12 @@ fn impatient() -> HttpConfig {
 
 #[tokio::test]
 async fn slow_headers_end_the_connection() {
-    let server = Server::start(impatient()).await;
+    let config = HttpConfig {
+        // The idle limit would end it as well, only later.
+        idle_timeout: Duration::from_secs(60),
+        ..impatient()
+    };
+    let server = Server::start(config).await;
     let mut slow = server.connect().await;
     slow.write("GET /items/1 HTTP/1.1\r\nHost: local").await;
     assert_eq!(server.get("/items/1").await.status(), 200);

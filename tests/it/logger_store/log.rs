@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::server::{Delivery, Logger, Site};
 
-pub(super) async fn a_delivered_event_is_given_back_as_it_came(site: Site) {
+pub async fn a_delivered_event_is_given_back_as_it_came(site: Site) {
     let logger = site.start().await;
     let data = r#"{ "n":1e400, "n":18446744073709551617, "name":"placed", "s":"\u00e9é" }"#;
     let headers = [
@@ -49,7 +49,7 @@ pub(super) async fn a_delivered_event_is_given_back_as_it_came(site: Site) {
     assert!(listing.text.contains(&answer.text), "{}", listing.text);
 }
 
-pub(super) async fn a_plain_entry_needs_no_cloudevents(site: Site) {
+pub async fn a_plain_entry_needs_no_cloudevents(site: Site) {
     let logger = site.start().await;
     let body = r#"{"name":"event", "data":[1, 2.50], "level":"WARN"}"#;
     let json = ("content-type", "application/json");
@@ -80,7 +80,7 @@ pub(super) async fn a_plain_entry_needs_no_cloudevents(site: Site) {
     assert_eq!(logger.ids("").await.len(), 3);
 }
 
-pub(super) async fn any_body_is_kept(site: Site) {
+pub async fn any_body_is_kept(site: Site) {
     let logger = site.start().await;
     let megabyte = "é".repeat(512 * 1024);
     for (id, content_type, data, member, given_back) in [
@@ -146,7 +146,7 @@ pub(super) async fn any_body_is_kept(site: Site) {
     }
 }
 
-pub(super) async fn texts_of_any_kind_are_kept(site: Site) {
+pub async fn texts_of_any_kind_are_kept(site: Site) {
     let logger = site.start().await;
     for (encoded, id) in [
         ("'; DROP TABLE events; --", "'; DROP TABLE events; --"),
@@ -170,7 +170,7 @@ pub(super) async fn texts_of_any_kind_are_kept(site: Site) {
     assert_eq!(logger.ids("").await.len(), 5);
 }
 
-pub(super) async fn the_first_event_with_an_id_stays(site: Site) {
+pub async fn the_first_event_with_an_id_stays(site: Site) {
     let logger = site.start().await;
     let first = Delivery {
         id: "1",
@@ -206,7 +206,7 @@ pub(super) async fn the_first_event_with_an_id_stays(site: Site) {
     assert_eq!(logger.ids("").await, ["1"]);
 }
 
-pub(super) async fn what_is_refused_is_not_stored(site: Site) {
+pub async fn what_is_refused_is_not_stored(site: Site) {
     let logger = site.start().await;
     let valid = [
         ("ce-specversion", "1.0"),

@@ -5,7 +5,7 @@ use tests::http::Answer;
 
 use super::server::{Delivery, Logger, Site};
 
-pub(super) async fn pages_cover_a_listing_that_grows(site: Site) {
+pub async fn pages_cover_a_listing_that_grows(site: Site) {
     let logger = site.start().await;
     let mut expected = Vec::new();
     for number in 0..12 {
@@ -40,7 +40,7 @@ pub(super) async fn pages_cover_a_listing_that_grows(site: Site) {
     );
 }
 
-pub(super) async fn filters_select(site: Site) {
+pub async fn filters_select(site: Site) {
     let logger = site.start().await;
     for (id, event_type, source, name) in [
         ("1", "order.placed", "/shop", "alpha"),
@@ -78,7 +78,7 @@ pub(super) async fn filters_select(site: Site) {
     }
 }
 
-pub(super) async fn a_search_takes_wildcards_literally(site: Site) {
+pub async fn a_search_takes_wildcards_literally(site: Site) {
     let logger = site.start().await;
     let texts = [
         "100% Sure",
@@ -117,7 +117,7 @@ pub(super) async fn a_search_takes_wildcards_literally(site: Site) {
     }
 }
 
-pub(super) async fn times_select_by_arrival(site: Site) {
+pub async fn times_select_by_arrival(site: Site) {
     let logger = site.start().await;
     for id in ["1", "2", "3"] {
         logger.store(id, "a.b", "x").await;
@@ -138,7 +138,7 @@ pub(super) async fn times_select_by_arrival(site: Site) {
     );
 }
 
-pub(super) async fn a_page_is_bounded_by_its_size(site: Site) {
+pub async fn a_page_is_bounded_by_its_size(site: Site) {
     let logger = site.start().await;
     let megabyte = "x".repeat(1024 * 1024);
     for number in 0..6 {
@@ -154,7 +154,7 @@ pub(super) async fn a_page_is_bounded_by_its_size(site: Site) {
     assert_eq!(second["next_cursor"], Value::Null);
 }
 
-pub(super) async fn bad_queries_are_refused(site: Site) {
+pub async fn bad_queries_are_refused(site: Site) {
     let logger = site.start().await;
     for id in ["1", "2"] {
         logger.store(id, "a.b", "x").await;
@@ -201,7 +201,7 @@ async fn refuses_bad_ids(logger: &Logger) {
     problem(logger.get(&format!("/logs/{}", "x".repeat(257))).await, 400);
 }
 
-pub(super) async fn deep_data_parses_at_the_client(site: Site) {
+pub async fn deep_data_parses_at_the_client(site: Site) {
     let logger = site.start().await;
     for (id, levels, member) in [("deep", 124, "data"), ("deepest", 127, "data_base64")] {
         let data = "[".repeat(levels) + &"]".repeat(levels);

@@ -16,30 +16,30 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 /// A database for any number of instances.
-pub(super) struct Site {
-    pub(super) database_url: String,
+pub struct Site {
+    pub database_url: String,
     /// Of SQLite; removed at the end of the test.
     _directory: Option<TempDir>,
 }
 
 /// One instance.
-pub(super) struct Logger {
-    pub(super) base: String,
+pub struct Logger {
+    pub base: String,
     client: reqwest::Client,
     shutdown: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
 }
 
 /// One `POST /log` in CloudEvents binary mode.
-pub(super) struct Delivery<'a> {
-    pub(super) id: &'a str,
-    pub(super) event_type: &'a str,
-    pub(super) content_type: &'a str,
-    pub(super) data: &'a [u8],
+pub struct Delivery<'a> {
+    pub id: &'a str,
+    pub event_type: &'a str,
+    pub content_type: &'a str,
+    pub data: &'a [u8],
 }
 
 impl Site {
-    pub(super) fn on_sqlite() -> Self {
+    pub fn on_sqlite() -> Self {
         let directory = tempfile::tempdir().or_panic("a directory");
         Self {
             database_url: format!("sqlite:{}/logger.db", directory.path().display()),
@@ -47,11 +47,11 @@ impl Site {
         }
     }
 
-    pub(super) async fn on_postgres() -> Self {
+    pub async fn on_postgres() -> Self {
         Self::at(postgres::database().await)
     }
 
-    pub(super) fn at(database_url: String) -> Self {
+    pub fn at(database_url: String) -> Self {
         Self {
             database_url,
             _directory: None,
@@ -59,14 +59,14 @@ impl Site {
     }
 
     /// Starts an instance and waits until it is ready.
-    pub(super) async fn start(&self) -> Logger {
+    pub async fn start(&self) -> Logger {
         let logger = self.launch().await;
         logger.ready().await;
         logger
     }
 
     /// Starts an instance.
-    pub(super) async fn launch(&self) -> Logger {
+    pub async fn launch(&self) -> Logger {
         let listener = TcpListener::bind("127.0.0.1:0").await.or_panic("a port");
         let addr = listener.local_addr().or_panic("an address");
         let shutdown = CancellationToken::new();
@@ -88,27 +88,27 @@ impl Site {
 }
 
 impl Logger {
-    pub(super) async fn ready(&self) {
+    pub async fn ready(&self) {
         eventually("ready", Duration::from_secs(30), async || {
             (self.get("/readyz").await.status == StatusCode::OK).then_some(())
         })
         .await;
     }
 
-    pub(super) async fn get(&self, path_and_query: &str) -> Answer {
+    pub async fn get(&self, path_and_query: &str) -> Answer {
         let url = format!("{}{path_and_query}", self.base);
         client::read(self.client.get(&url).send().await.or_panic(&url)).await
     }
 
     /// `GET` of what must be there.
-    pub(super) async fn get_json(&self, path_and_query: &str) -> Value {
+    pub async fn get_json(&self, path_and_query: &str) -> Value {
         let answer = self.get(path_and_query).await;
         assert_eq!(answer.status, 200, "{path_and_query}: {}", answer.text);
         answer.json()
     }
 
     /// The ids of a listing, in its order.
-    pub(super) async fn ids(&self, query: &str) -> Vec<String> {
+    pub async fn ids(&self, query: &str) -> Vec<String> {
         let listing = self.get_json(&format!("/logs?{query}")).await;
         let events = listing["events"].as_array().cloned().unwrap_or_default();
         let ids = events
@@ -117,7 +117,7 @@ impl Logger {
         ids.map(str::to_owned).collect()
     }
 
-    pub(super) async fn post(&self, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Answer {
+    pub async fn post(&self, headers: &[(&str, &str)], body: impl Into<Vec<u8>>) -> Answer {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             let name: header::HeaderName = name.parse().or_panic(name);
@@ -127,7 +127,7 @@ impl Logger {
         client::read(request.body(body.into()).send().await.or_panic("POST /log")).await
     }
 
-    pub(super) async fn deliver(&self, delivery: &Delivery<'_>) -> Answer {
+    pub async fn deliver(&self, delivery: &Delivery<'_>) -> Answer {
         let headers = [
             ("ce-specversion", "1.0"),
             ("ce-id", delivery.id),
@@ -139,7 +139,7 @@ impl Logger {
     }
 
     /// Stores a text event that must be new.
-    pub(super) async fn store(&self, id: &str, event_type: &str, text: &str) {
+    pub async fn store(&self, id: &str, event_type: &str, text: &str) {
         let content_type = "text/plain";
         let data = text.as_bytes();
         let answer = self
@@ -153,7 +153,7 @@ impl Logger {
         assert_eq!(answer.status, 201, "{}", answer.text);
     }
 
-    pub(super) async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.cancel();
         self.task
             .await

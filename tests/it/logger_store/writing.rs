@@ -10,7 +10,7 @@ use tests::OrPanic as _;
 
 use super::server::{Delivery, Site};
 
-pub(super) async fn of_many_deliveries_at_once_one_is_stored(site: Site) {
+pub async fn of_many_deliveries_at_once_one_is_stored(site: Site) {
     // As behind a load balancer: redeliveries reach either instance.
     let loggers = [site.start().await, site.start().await];
     let deliveries = (0..100).map(|number| {
@@ -45,7 +45,7 @@ pub(super) async fn of_many_deliveries_at_once_one_is_stored(site: Site) {
     assert_eq!(loggers[1].ids("").await, ["1"]);
 }
 
-pub(super) async fn what_is_answered_is_committed(site: Site) {
+pub async fn what_is_answered_is_committed(site: Site) {
     let logger = Arc::new(site.start().await);
     // Connections of its own see only what is committed.
     let witness = witness(&site).await;
@@ -69,7 +69,7 @@ pub(super) async fn what_is_answered_is_committed(site: Site) {
     assert_eq!(logger.ids("limit=500").await.len(), 200);
 }
 
-pub(super) async fn a_locked_table_is_503_and_then_works_again(site: Site) {
+pub async fn a_locked_table_is_503_and_then_works_again(site: Site) {
     let logger = site.start().await;
     let mut other = witness(&site)
         .await
@@ -105,7 +105,7 @@ pub(super) async fn a_locked_table_is_503_and_then_works_again(site: Site) {
     assert_eq!(logger.ids("").await, ["1"]);
 }
 
-pub(super) async fn events_outlive_the_service(site: Site) {
+pub async fn events_outlive_the_service(site: Site) {
     let first = site.start().await;
     first.store("1", "a.b", "x").await;
     let before = first.get_json("/logs/1").await;
