@@ -17,7 +17,9 @@ struct RouteState {
     name: String,
     target: String,
     consuming: bool,
-    /// Why it is not consuming.
+    /// Its target is down, so nothing is pulled until a probe succeeds.
+    paused: bool,
+    /// Why it is not consuming, or is paused.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -36,11 +38,13 @@ async fn list(State(running): State<Arc<Vec<Running>>>) -> Json<RouteList> {
 
 fn state(route: &Running) -> RouteState {
     let status = route.consumer.status().into_result();
+    let outage = route.breaker.as_ref().and_then(|breaker| breaker.open());
     RouteState {
         name: route.name.clone(),
         target: route.target.clone(),
         consuming: status.is_ok(),
-        reason: status.err(),
+        paused: outage.is_some(),
+        reason: status.err().or(outage),
     }
 }
 

@@ -9,16 +9,25 @@ use messaging::{
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::{outcome::Outcome, routes_file::EventRoute, target::Target};
+use crate::{
+    breaker::Breaker, outcome::Outcome, routes_file::EventRoute, schedule::Schedule, target::Target,
+};
 
 /// For RabbitMQ to confirm one hand-off; then it is tried again.
 const HANDOFF_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A route at work.
+pub(crate) struct EventForwarding {
+    pub(crate) consumer: Consumer,
+    pub(crate) breaker: Arc<Breaker>,
+}
 
 /// What each delivery needs.
 struct Forwarder {
     route: String,
     target: Target,
-    retries: Vec<Duration>,
+    breaker: Arc<Breaker>,
+    schedule: Schedule,
     /// Of this route alone: a channel that ends takes nobody else's hand-offs along.
     publisher: Publisher,
     shutdown: CancellationToken,
@@ -33,12 +42,14 @@ pub(crate) fn start(
     consuming: &Connection,
     publishing: &Connection,
     shutdown: CancellationToken,
-) -> anyhow::Result<Consumer> {
+) -> anyhow::Result<EventForwarding> {
     let topology = Topology::route(&route.name, &route.bindings, &route.retries);
+    let breaker = Arc::new(Breaker::new(&route.name, route.retries.len()));
     let forwarder = Arc::new(Forwarder {
         route: route.name.clone(),
         target: Target::new(&route.target)?,
-        retries: route.retries.clone(),
+        breaker: breaker.clone(),
+        schedule: Schedule::new(route.retries.clone()),
         publisher: Publisher::start(publishing, topology.clone()),
         shutdown,
     });
@@ -48,46 +59,75 @@ pub(crate) fn start(
         prefetch: route.flow.prefetch,
         concurrency: route.flow.concurrency.into(),
     };
-    Ok(Consumer::start(consuming, config, move |delivery| {
+    let consumer = Consumer::start(consuming, config, move |delivery| {
         let forwarder = forwarder.clone();
         async move { forwarder.forward(delivery).await }
-    }))
+    });
+    Ok(EventForwarding { consumer, breaker })
 }
 
 impl Forwarder {
     /// The one place that decides: acknowledge, another attempt, or dead letter.
     async fn forward(&self, delivery: Delivery) -> Handled {
         let Delivery { event, attempt, .. } = &delivery;
-        let copy = match self.target.deliver(&delivery).await {
+        let Some(outcome) = self.attempt(&delivery).await else {
+            return Handled::Left;
+        };
+        let copy = match outcome {
             Outcome::Delivered => {
                 debug!(route = self.route, event.id, attempt, "delivered");
                 return Handled::Done;
             }
-            Outcome::Retry(failure) => self.next_attempt(&delivery, failure),
+            Outcome::Retry(failure, wait) | Outcome::Down(failure, wait) => {
+                self.next_attempt(&delivery, failure, wait)
+            }
             Outcome::Reject(failure) => self.dead_letter(&delivery, &failure),
         };
         self.hand_off(copy, &event.id).await
     }
 
-    fn next_attempt(&self, delivery: &Delivery, failure: Failure) -> Message {
-        let made = usize::try_from(delivery.attempt).unwrap_or(usize::MAX);
-        match self.retries.get(made - 1) {
-            Some(wait) => {
-                warn!(
-                    route = self.route,
-                    event.id = delivery.event.id,
-                    attempt = delivery.attempt,
-                    wait_ms = wait.as_millis(),
-                    reason = failure.reason,
-                    "not delivered, will be tried again"
-                );
-                delivery.retry(*wait, &failure)
+    /// One attempt that counts. Those that an outage of the target fails do not: while the breaker
+    /// is open the event stays in hand. `None` when the listener stops meanwhile.
+    async fn attempt(&self, delivery: &Delivery) -> Option<Outcome> {
+        loop {
+            let pass = tokio::select! {
+                pass = self.breaker.pass() => pass,
+                () = self.shutdown.cancelled() => return None,
+            };
+            let outcome = self.target.deliver(delivery).await;
+            if let Outcome::Down(failure, wait) = &outcome {
+                self.breaker.failed(&failure.reason, *wait);
+            } else {
+                self.breaker.answered();
             }
-            None => {
-                let reason = format!("{}, in the last of {made} attempts", failure.reason);
-                self.dead_letter(delivery, &Failure { reason, ..failure })
+            drop(pass);
+            if matches!(outcome, Outcome::Down(..)) && self.breaker.open().is_some() {
+                continue;
             }
+            return Some(outcome);
         }
+    }
+
+    fn next_attempt(
+        &self,
+        delivery: &Delivery,
+        failure: Failure,
+        retry_after: Option<Duration>,
+    ) -> Message {
+        let Delivery { event, attempt, .. } = delivery;
+        let Some(wait) = self.schedule.after(*attempt, retry_after) else {
+            let reason = format!("{}, in the last of {attempt} attempts", failure.reason);
+            return self.dead_letter(delivery, &Failure { reason, ..failure });
+        };
+        warn!(
+            route = self.route,
+            event.id,
+            attempt,
+            wait_ms = wait.delay.as_millis(),
+            reason = failure.reason,
+            "not delivered, will be tried again"
+        );
+        delivery.retry(wait.level, wait.delay, &failure)
     }
 
     fn dead_letter(&self, delivery: &Delivery, failure: &Failure) -> Message {

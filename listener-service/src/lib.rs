@@ -5,11 +5,14 @@
 //! in hand is delivered again under the same id.
 
 mod admin;
+mod breaker;
 mod config;
 mod event_route;
 mod outcome;
 mod request_route;
+mod retry_after;
 mod routes_file;
+mod schedule;
 mod target;
 
 use std::{sync::Arc, time::Duration};
@@ -22,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::config::Config;
-use crate::routes_file::Routes;
+use crate::{breaker::Breaker, routes_file::Routes};
 
 const SERVICE: &str = "listener-service";
 
@@ -31,6 +34,8 @@ struct Running {
     name: String,
     target: String,
     consumer: Consumer,
+    /// Of a route of events; a request waits for no target longer than its sender does.
+    breaker: Option<Arc<Breaker>>,
 }
 
 /// Forwards until `shutdown`, then finishes the deliveries in hand and closes the connections to
@@ -94,12 +99,13 @@ fn start(
 ) -> anyhow::Result<Vec<Running>> {
     let mut running = Vec::new();
     for route in &routes.events {
-        let consumer = event_route::start(route, consuming, publishing, shutdown.clone())
+        let forwarding = event_route::start(route, consuming, publishing, shutdown.clone())
             .with_context(|| format!("route \"{}\"", route.name))?;
         running.push(Running {
             name: route.name.clone(),
             target: route.target.to_string(),
-            consumer,
+            consumer: forwarding.consumer,
+            breaker: Some(forwarding.breaker),
         });
     }
     for route in &routes.requests {
@@ -109,6 +115,7 @@ fn start(
             name: route.service.clone(),
             target: route.target.to_string(),
             consumer,
+            breaker: None,
         });
     }
     Ok(running)

@@ -16,7 +16,7 @@ use reqwest::{
 };
 use url::Url;
 
-use crate::outcome::Outcome;
+use crate::{outcome::Outcome, retry_after::retry_after};
 
 /// Most bytes of an answer that are read. What a target says beyond is of no use to anybody.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -92,7 +92,8 @@ impl Target {
     pub(crate) async fn deliver(&self, delivery: &Delivery) -> Outcome {
         match self.post(delivery, self.timeout).await {
             Ok(answer) => {
-                let outcome = Outcome::of_status(answer.status().as_u16());
+                let wait = retry_after(answer.headers());
+                let outcome = Outcome::of_answer(answer.status().as_u16(), wait);
                 // An answer read to its end leaves the connection for the next attempt.
                 let _ = read(answer).await;
                 outcome

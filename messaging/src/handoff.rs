@@ -45,11 +45,16 @@ pub struct Failure {
 }
 
 impl Delivery {
-    /// The copy for the next attempt, `delay` from now. `delay` must be a level of the route's
-    /// topology: there is one queue for each.
-    pub fn retry(&self, delay: Duration, failure: &Failure) -> Message {
-        let queue = retry_queue(&self.queue, delay);
-        self.handoff(&queue, self.attempt.saturating_add(1), failure)
+    /// The copy for the next attempt, `delay` from now. It waits in the queue of `level`, one of
+    /// the route's topology, whose messages stay that long at most; a copy with a shorter delay
+    /// may have to wait for those before it.
+    pub fn retry(&self, level: Duration, delay: Duration, failure: &Failure) -> Message {
+        let queue = retry_queue(&self.queue, level);
+        let mut message = self.handoff(&queue, self.attempt.saturating_add(1), failure);
+        // RabbitMQ drops the property when it moves the expired message on.
+        let expiration = short(&delay.as_millis().to_string()).unwrap_or_default();
+        message.properties = message.properties.with_expiration(expiration);
+        message
     }
 
     /// The copy for the dead letters.
@@ -151,8 +156,16 @@ mod tests {
         let first = Delivery::read("Q", raw("events", "order placed", foreign));
         assert_eq!(first.attempt, 1);
 
-        let copy = first.retry(Duration::from_secs(1), &failure());
+        let copy = first.retry(
+            Duration::from_secs(1),
+            Duration::from_millis(850),
+            &failure(),
+        );
         assert_eq!(copy.routing_key.as_str(), "Q.retry.1000");
+        assert_eq!(
+            copy.properties.expiration().as_ref().unwrap().as_str(),
+            "850"
+        );
         assert!(copy.mandatory);
         let second = redelivered(copy);
         assert_eq!(second.attempt, 2);

@@ -49,7 +49,7 @@ impl Activity {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.send_modify(|counts| counts.ended += 0);
+        self.0.send_modify(|counts| counts.ended += 1);
     }
 }
 

@@ -37,7 +37,7 @@ fn routes(target: &Target) -> String {
 async fn after_the_last_attempt_the_event_is_a_dead_letter_with_its_story() {
     let virtual_host = virtual_host().await;
     let dir = tempfile::tempdir().unwrap();
-    let target = Target::answering(StatusCode::BAD_GATEWAY).await;
+    let target = Target::answering(StatusCode::INTERNAL_SERVER_ERROR).await;
     let listener = listener_alone(&virtual_host.url, dir.path(), &routes(&target)).await;
     listener.ready().await;
     let broker = broker(&virtual_host.url, &Options::default()).await;
@@ -54,12 +54,12 @@ async fn after_the_last_attempt_the_event_is_a_dead_letter_with_its_story() {
     assert_eq!(dead["properties"]["delivery_mode"], 2);
     assert_eq!(dead["payload"], r#"{"data":1,"name":"doomed"}"#);
     assert_eq!(headers["x-gw-attempt"], 3);
-    assert_eq!(headers["x-gw-status"], 502);
+    assert_eq!(headers["x-gw-status"], 500);
     assert_eq!(headers["x-gw-routing-key"], "log.INFO");
     assert_eq!(headers["x-gw-exchange"], "events.topic.exchange");
     assert_eq!(
         headers["x-gw-reason"],
-        "the target answered 502, in the last of 3 attempts"
+        "the target answered 500, in the last of 3 attempts"
     );
     let time = |name: &str| headers[name].as_str().unwrap().to_owned();
     assert!(time("x-gw-first-failure") < time("x-gw-last-failure"));

@@ -1,12 +1,21 @@
 //! What becomes of an event that its target does not take at once.
 
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
 use axum::{
-    http::StatusCode,
+    http::{StatusCode, header},
     response::{IntoResponse as _, Redirect},
 };
 use serde_json::json;
 use tests::{
-    http,
+    eventually, http,
     rabbitmq::virtual_host,
     suite::{Options, broker, listener_alone},
     target::Target,
@@ -57,8 +66,8 @@ async fn a_failing_target_is_tried_again_along_the_ladder() {
     let virtual_host = virtual_host().await;
     let dir = tempfile::tempdir().unwrap();
     let target = Target::start(|_, before| match before {
-        0 => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-        1 => StatusCode::TOO_MANY_REQUESTS.into_response(),
+        0 => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        1 => StatusCode::REQUEST_TIMEOUT.into_response(),
         _ => StatusCode::OK.into_response(),
     })
     .await;
@@ -80,7 +89,7 @@ async fn a_failing_target_is_tried_again_along_the_ladder() {
         .windows(2)
         .map(|pair| (pair[1].at - pair[0].at).as_millis());
     let waits: Vec<_> = waits.collect();
-    assert!(waits[0] >= 200 && waits[1] >= 700, "{waits:?}");
+    assert!(waits[0] >= 160 && waits[1] >= 560, "{waits:?}");
 
     broker.stop().await;
     listener.stop().await;
@@ -139,4 +148,90 @@ async fn one_route_does_not_wait_for_another() {
     good.wait_for(20).await;
     broker.stop().await;
     listener.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_is_not_tried_sooner_than_it_asks() {
+    let virtual_host = virtual_host().await;
+    let dir = tempfile::tempdir().unwrap();
+    let target = Target::start(|_, before| match before {
+        0 => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            [(header::RETRY_AFTER, "1")],
+        )
+            .into_response(),
+        _ => StatusCode::OK.into_response(),
+    })
+    .await;
+    let routes = route(&target, "retry_ms = [100, 5000]");
+    let listener = listener_alone(&virtual_host.url, dir.path(), &routes).await;
+    listener.ready().await;
+    let broker = broker(&virtual_host.url, &Options::default()).await;
+    broker.ready().await;
+
+    post(&broker, "event").await;
+    let received = target.wait_for(2).await;
+    let waited = received[1].at - received[0].at;
+    // Its own level would be 0.1 s, and the level that fits is 5 s long.
+    assert!((1.0..4.0).contains(&waited.as_secs_f64()), "{waited:?}");
+    broker.stop().await;
+    listener.stop().await;
+}
+
+/// While the target is down the route pauses: the outage costs no event an attempt.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_the_target_makes_no_dead_letters() {
+    const EVENTS: usize = 100;
+    const ROUTE: &str = "retry_ms = [100, 100, 100, 100, 100]\nconcurrency = 4\nprefetch = 8";
+    let virtual_host = virtual_host().await;
+    let dir = tempfile::tempdir().unwrap();
+    let down = Arc::new(AtomicBool::new(true));
+    let target = Target::start({
+        let down = down.clone();
+        move |_, _| match down.load(Ordering::Relaxed) {
+            true => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+            false => StatusCode::OK.into_response(),
+        }
+    })
+    .await;
+    let listener = listener_alone(&virtual_host.url, dir.path(), &route(&target, ROUTE)).await;
+    listener.ready().await;
+    let broker = broker(&virtual_host.url, &Options::default()).await;
+    broker.ready().await;
+    for number in 0..EVENTS {
+        post(&broker, &number.to_string()).await;
+    }
+
+    let url = listener.url("/routes");
+    let state = eventually("the route pauses", Duration::from_secs(10), || async {
+        let state = http::get(&url).await.json()["routes"][0].clone();
+        (state["paused"] == true).then_some(state)
+    })
+    .await;
+    assert_eq!(state["reason"], "the target answered 503");
+    // Without the breaker every event would have used up its six attempts long before.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let during = target.received();
+    assert!(
+        during.len() < 30,
+        "{} requests to a target that is down",
+        during.len()
+    );
+
+    down.store(false, Ordering::Relaxed);
+    let received = target.wait_for(during.len() + EVENTS).await;
+    let delivered: HashSet<_> = received[during.len()..]
+        .iter()
+        .map(|event| event.header("ce-id").to_owned())
+        .collect();
+    assert_eq!(delivered.len(), EVENTS);
+    let attempts = received
+        .iter()
+        .map(|event| event.header("x-gw-attempt").parse::<u32>().unwrap());
+    assert!(attempts.max() <= Some(3), "attempts were burnt");
+    assert_eq!(http::get(&url).await.json()["routes"][0]["paused"], false);
+    broker.stop().await;
+    listener.stop().await;
+    let dead = "events.topic.exchange.queue.one.dead";
+    assert!(virtual_host.management.take(dead).await.is_empty());
 }

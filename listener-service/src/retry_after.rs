@@ -1,0 +1,61 @@
+//! The `Retry-After` header of a target's answer (RFC 9110, 10.2.3).
+
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+
+/// What a target can ask for at most.
+const MAX: Duration = Duration::from_secs(60 * 60);
+
+/// How long the target asks to wait: seconds or a date, capped at an hour. Nothing where the header
+/// is missing, is no such value, or names a time that has passed.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    parse(headers.get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
+}
+
+fn parse(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    let asked = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than a number has mean a long time.
+        value.parse().map_or(MAX, Duration::from_secs)
+    } else {
+        httpdate::parse_http_date(value)
+            .ok()?
+            .duration_since(now)
+            .ok()?
+    };
+    Some(asked.min(MAX)).filter(|asked| !asked.is_zero())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn seconds_and_dates_are_read_and_capped_and_junk_is_not() {
+        // Sun, 06 Nov 1994 08:49:37 GMT, the RFC's example.
+        let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for (value, seconds) in [
+            ("120", Some(120)),
+            (" 1 ", Some(1)),
+            ("0", None),
+            ("1000000000000", Some(3600)),
+            ("99999999999999999999999999", Some(3600)),
+            ("Sun, 06 Nov 1994 08:50:07 GMT", Some(30)),
+            ("Mon, 07 Nov 1994 08:49:37 GMT", Some(3600)),
+            ("Sun, 06 Nov 1994 08:49:07 GMT", None),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(
+                parse(value, now),
+                seconds.map(Duration::from_secs),
+                "{value:?}"
+            );
+        }
+    }
+}
