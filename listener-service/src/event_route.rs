@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
-    breaker::Breaker, outcome::Outcome, routes_file::EventRoute, schedule::Schedule, target::Target,
+    breaker::Breaker, outcome::Outcome, routes::EventRoute, schedule::Schedule, target::Target,
 };
 
 /// For RabbitMQ to confirm one hand-off; then it is tried again.

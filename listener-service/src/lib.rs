@@ -11,9 +11,11 @@ mod event_route;
 mod outcome;
 mod request_route;
 mod retry_after;
+mod routes;
 mod routes_file;
 mod schedule;
 mod target;
+mod template;
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::config::Config;
-use crate::{breaker::Breaker, routes_file::Routes};
+use crate::{breaker::Breaker, routes::Routes};
 
 const SERVICE: &str = "listener-service";
 

@@ -9,7 +9,7 @@ use messaging::{
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
-use crate::{routes_file::RequestRoute, target::Target};
+use crate::{routes::RequestRoute, target::Target};
 
 /// For RabbitMQ to take a reply.
 const REPLY_DEADLINE: Duration = Duration::from_secs(5);

@@ -15,15 +15,18 @@
 //!
 //! `${NAME}` in a target is replaced from the environment.
 
-use std::{collections::HashSet, env, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, ensure};
+use messaging::RoutingKey;
 use serde::Deserialize;
 use url::Url;
 
-use crate::{Config, target::TargetConfig};
-
-const DEFAULT_ROUTES: &str = include_str!("default-routes.toml");
+use crate::{
+    routes::{EventRoute, Flow, RequestRoute},
+    target::TargetConfig,
+    template::expand,
+};
 
 const NAME_BYTES_MAX: usize = 100;
 const RETRIES_MAX: usize = 20;
@@ -31,113 +34,20 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const TIMEOUT_MAX: Duration = Duration::from_secs(10 * 60);
 const CONCURRENCY_MAX: u16 = 1024;
 
-/// All routes of a listener, checked.
-#[derive(Clone, Debug)]
-pub(crate) struct Routes {
-    /// Events to targets.
-    pub(crate) events: Vec<EventRoute>,
-    /// Requests to targets that answer them.
-    pub(crate) requests: Vec<RequestRoute>,
-}
-
-/// From a queue of events to a target.
-#[derive(Clone, Debug)]
-pub(crate) struct EventRoute {
-    pub(crate) name: String,
-    pub(crate) bindings: Vec<String>,
-    /// Waits between attempts.
-    pub(crate) retries: Vec<Duration>,
-    pub(crate) flow: Flow,
-    pub(crate) target: TargetConfig,
-}
-
-/// From a queue of requests to a target, and its answer back.
-#[derive(Clone, Debug)]
-pub(crate) struct RequestRoute {
-    pub(crate) service: String,
-    pub(crate) key: String,
-    pub(crate) flow: Flow,
-    pub(crate) target: TargetConfig,
-}
-
-/// How much of a queue is worked on at a time.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Flow {
-    pub(crate) prefetch: u16,
-    pub(crate) concurrency: u16,
-}
-
-impl Routes {
-    /// The routes of `ROUTES_FILE`, or the default ones.
-    pub(crate) fn load(config: &Config) -> anyhow::Result<Self> {
-        let Some(path) = &config.routes_file else {
-            let mut routes = Self::parse(DEFAULT_ROUTES, config)?;
-            // The suite's own services share one token.
-            for target in routes.targets_mut() {
-                target.bearer_token_file = config.http.api_token_file.clone();
-            }
-            return Ok(routes);
-        };
-        let file = || format!("ROUTES_FILE {}", path.display());
-        let text = std::fs::read_to_string(path).with_context(file)?;
-        Self::parse(&text, config).with_context(file)
-    }
-
-    fn parse(text: &str, config: &Config) -> anyhow::Result<Self> {
-        let file: File = toml::from_str(text)?;
-        let variable = |name: &str| match name {
-            // These two have defaults that the environment does not show.
-            "LOGGER_URL" => Some(config.logger_url.to_string()),
-            "AUTH_URL" => Some(config.auth_url.to_string()),
-            name => env::var(name).ok(),
-        };
-        let mut names = HashSet::new();
-        let mut unique = |name: &str| {
-            ensure!(
-                names.insert(name.to_owned()),
-                "the name is taken by another route"
-            );
-            Ok(())
-        };
-        let mut events = Vec::new();
-        for entry in file.route {
-            let context = format!("route \"{}\"", entry.name);
-            unique(&entry.name).context(context.clone())?;
-            events.push(entry.check(variable).context(context)?);
-        }
-        let mut requests = Vec::new();
-        for entry in file.request {
-            let context = format!("request route of \"{}\"", entry.service);
-            unique(&entry.service).context(context.clone())?;
-            requests.push(entry.check(variable).context(context)?);
-        }
-        ensure!(
-            !events.is_empty() || !requests.is_empty(),
-            "there is no route in it"
-        );
-        Ok(Self { events, requests })
-    }
-
-    fn targets_mut(&mut self) -> impl Iterator<Item = &mut TargetConfig> {
-        let events = self.events.iter_mut().map(|route| &mut route.target);
-        events.chain(self.requests.iter_mut().map(|route| &mut route.target))
-    }
-}
-
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct File {
+pub(crate) struct File {
     #[serde(default)]
-    route: Vec<EventEntry>,
+    pub(crate) route: Vec<EventEntry>,
     #[serde(default)]
-    request: Vec<RequestEntry>,
+    pub(crate) request: Vec<RequestEntry>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct EventEntry {
-    name: String,
+pub(crate) struct EventEntry {
+    pub(crate) name: String,
     bindings: Vec<String>,
     target: String,
     bearer_token_file: Option<PathBuf>,
@@ -153,8 +63,8 @@ struct EventEntry {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RequestEntry {
-    service: String,
+pub(crate) struct RequestEntry {
+    pub(crate) service: String,
     key: String,
     target: String,
     bearer_token_file: Option<PathBuf>,
@@ -184,7 +94,10 @@ fn default_retry_ms() -> Vec<u64> {
 }
 
 impl EventEntry {
-    fn check(self, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<EventRoute> {
+    pub(crate) fn check(
+        self,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> anyhow::Result<EventRoute> {
         check_name(&self.name)?;
         ensure!(
             !self.bindings.is_empty(),
@@ -224,7 +137,10 @@ impl EventEntry {
 }
 
 impl RequestEntry {
-    fn check(self, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<RequestRoute> {
+    pub(crate) fn check(
+        self,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> anyhow::Result<RequestRoute> {
         check_name(&self.service)?;
         check_pattern(&self.key)?;
         Ok(RequestRoute {
@@ -282,24 +198,6 @@ fn target(
     })
 }
 
-/// Replaces each `${NAME}`. A base URL loses its last slash, so that `${BASE}/path` fits.
-fn expand(template: &str, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<String> {
-    let mut text = String::new();
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once("${") {
-        let (name, after) = after
-            .split_once('}')
-            .context("target has a ${ without its }")?;
-        let value = variable(name)
-            .with_context(|| format!("target names ${{{name}}}, which is not set"))?;
-        text.push_str(before);
-        text.push_str(value.strip_suffix('/').unwrap_or(&value));
-        rest = after;
-    }
-    text.push_str(rest);
-    Ok(text)
-}
-
 fn check_name(name: &str) -> anyhow::Result<()> {
     let characters = name
         .bytes()
@@ -313,99 +211,13 @@ fn check_name(name: &str) -> anyhow::Result<()> {
 
 /// A topic pattern: words as in a routing key, or `*`, or `#`.
 fn check_pattern(pattern: &str) -> anyhow::Result<()> {
-    let fits = pattern.len() <= messaging::RoutingKey::MAX_BYTES;
+    let fits = pattern.len() <= RoutingKey::MAX_BYTES;
     let words = pattern
         .split('.')
-        .all(|word| matches!(word, "*" | "#") || word.parse::<messaging::RoutingKey>().is_ok());
+        .all(|word| matches!(word, "*" | "#") || word.parse::<RoutingKey>().is_ok());
     ensure!(
         fits && words,
         "\"{pattern}\" is no pattern such as order.*, or #"
     );
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config() -> Config {
-        Config {
-            amqp_url: "amqp://localhost".parse().unwrap(),
-            routes_file: None,
-            logger_url: "http://logger:8082".parse().unwrap(),
-            auth_url: "http://auth:8081".parse().unwrap(),
-            http: service_kit::server::HttpConfig::default(),
-        }
-    }
-
-    fn refused(text: &str) -> String {
-        format!("{:#}", Routes::parse(text, &config()).unwrap_err())
-    }
-
-    #[test]
-    fn the_default_routes_are_the_logger_and_the_authentications() {
-        let mut config = config();
-        config.http.api_token_file = Some("/token".into());
-        let routes = Routes::load(&config).unwrap();
-        let [logger] = routes.events.as_slice() else {
-            panic!("{routes:?}");
-        };
-        assert_eq!(logger.name, "logger");
-        assert_eq!(logger.bindings, ["#"]);
-        assert_eq!(logger.target.url.as_str(), "http://logger:8082/log");
-        assert_eq!(logger.target.bearer_token_file, Some("/token".into()));
-        assert_eq!(
-            routes.requests[0].target.url.as_str(),
-            "http://auth:8081/authenticate/sealed"
-        );
-    }
-
-    #[test]
-    fn a_mistake_is_told_with_its_route() {
-        let route = |line: &str| {
-            format!(
-                "[[route]]\nname = \"mailer\"\nbindings = [\"a\"]\ntarget = \"http://x/\"\n{line}\n"
-            )
-        };
-        assert!(Routes::parse(&route(""), &config()).is_ok());
-        for (line, said) in [
-            ("concurrency = 0", "concurrency"),
-            ("concurrency = 65\n", "prefetch"),
-            ("timeout_ms = 0", "timeout_ms"),
-            ("retry_ms = [0]", "retry_ms"),
-            ("retries = [1]", "retries"),
-        ] {
-            let refusal = refused(&route(line));
-            assert!(refusal.contains(said), "{line}: {refusal}");
-        }
-        let refusal = refused(&format!("{0}{0}", route("")));
-        assert!(
-            refusal.contains("mailer") && refusal.contains("taken"),
-            "{refusal}"
-        );
-    }
-
-    #[test]
-    fn names_patterns_and_targets_are_checked() {
-        let route = |name: &str, pattern: &str, target: &str| {
-            format!(
-                "[[route]]\nname = \"{name}\"\nbindings = [\"{pattern}\"]\ntarget = \"{target}\"\n"
-            )
-        };
-        assert!(Routes::parse(&route("a-1", "a.*.#", "http://x/"), &config()).is_ok());
-        for (name, pattern, target) in [
-            ("a.b", "a", "http://x/"),
-            ("", "a", "http://x/"),
-            ("a", "", "http://x/"),
-            ("a", "a..b", "http://x/"),
-            ("a", "a*", "http://x/"),
-            ("a", "a", "ftp://x/"),
-            ("a", "a", "x"),
-            ("a", "a", "${NO_SUCH_VARIABLE_SET}/"),
-            ("a", "a", "http://x/${"),
-        ] {
-            refused(&route(name, pattern, target));
-        }
-        refused("");
-    }
 }
