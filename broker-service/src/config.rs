@@ -1,6 +1,9 @@
 //! What the broker is told by flags and environment.
 
-use std::{num::ParseIntError, time::Duration};
+use std::{
+    num::{NonZeroU32, ParseIntError},
+    time::Duration,
+};
 
 use messaging::AmqpUrl;
 use service_kit::{secret_arg::SecretArg, server::HttpConfig};
@@ -28,6 +31,15 @@ pub struct Config {
           default_value = "5000")]
     pub auth_timeout: Duration,
 
+    /// Time for which an Idempotency-Key is remembered, in seconds
+    #[arg(long = "idempotency-window-seconds", env = "IDEMPOTENCY_WINDOW_SECONDS",
+          value_parser = seconds, default_value = "86400")]
+    pub idempotency_window: Duration,
+
+    /// Idempotency-Keys remembered at one time; beyond it the least recently used are forgotten
+    #[arg(long, env, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub idempotency_keys_max: u64,
+
     #[command(flatten)]
     #[expect(
         missing_docs,
@@ -38,4 +50,10 @@ pub struct Config {
 
 fn milliseconds(text: &str) -> Result<Duration, ParseIntError> {
     Ok(Duration::from_millis(text.parse::<u32>()?.into()))
+}
+
+fn seconds(text: &str) -> Result<Duration, ParseIntError> {
+    Ok(Duration::from_secs(
+        text.parse::<NonZeroU32>()?.get().into(),
+    ))
 }

@@ -6,6 +6,7 @@
 mod authenticator;
 mod config;
 mod handle;
+mod idempotency;
 mod problems;
 
 use std::time::Duration;
@@ -16,8 +17,8 @@ use service_kit::{readiness::Readiness, server};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::authenticator::Authenticator;
 pub use crate::config::Config;
+use crate::{authenticator::Authenticator, idempotency::Idempotency};
 
 /// CloudEvents `source` of the events that are made here.
 const SOURCE: &str = "broker-service";
@@ -28,6 +29,7 @@ struct App {
     publisher: Publisher,
     publish_timeout: Duration,
     authenticator: Authenticator,
+    idempotency: Idempotency,
 }
 
 impl App {
@@ -65,6 +67,7 @@ pub async fn run(
         publisher,
         publish_timeout: config.publish_timeout,
         authenticator: Authenticator::new(requester, config.auth_timeout),
+        idempotency: Idempotency::new(config.idempotency_window, config.idempotency_keys_max),
     };
     let served = server::serve(
         SOURCE,

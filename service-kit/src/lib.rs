@@ -13,6 +13,7 @@ pub mod guard;
 pub mod healthcheck;
 pub mod json;
 mod limits;
+mod log_writer;
 mod metrics;
 mod operations;
 pub mod problem;

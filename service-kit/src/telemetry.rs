@@ -1,20 +1,12 @@
-//! Logs on standard output, written by a thread of their own.
-//!
-//! A blocked standard output (a full pipe, a stopped terminal) costs log lines, never requests:
-//! the queue to the writer is bounded and drops what does not fit.
+//! Logs on standard output.
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 
 use anyhow::Context;
 use clap::ValueEnum;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// Lines that may wait for a slow standard output before further ones are dropped.
-const BUFFERED_LINES_MAX: usize = 16_384;
-
-/// Applied on top of every filter: lapin logs a returned message with its whole body.
-const NO_BODIES: &str = "lapin::returned_messages=error";
+use crate::log_writer::LogWriter;
 
 /// How a service logs; what it logs is in `RUST_LOG` (default `info`).
 #[derive(clap::Args, Debug, Clone)]
@@ -27,17 +19,17 @@ pub struct TelemetryConfig {
 /// Form of the log lines.
 #[derive(ValueEnum, Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
-    /// One line of text per event.
+    /// One line of text per event
     #[default]
     Pretty,
-    /// One JSON object per event.
+    /// One JSON object per event
     Json,
 }
 
-/// Keeps the log writer alive; dropping it writes the lines that are still queued.
-#[must_use = "logging stops when this is dropped: bind it to a variable of main"]
+/// Writes the last log lines when it is dropped, at the end of `main`.
+#[must_use = "bind it to a variable of main, or the last log lines are lost"]
 pub struct TelemetryGuard {
-    _writer: WorkerGuard,
+    writer: LogWriter,
 }
 
 /// Installs the process-wide logger. Fails on a malformed `RUST_LOG` or when called twice.
@@ -48,19 +40,22 @@ pub fn init(config: &TelemetryConfig) -> anyhow::Result<TelemetryGuard> {
         }
         _ => EnvFilter::new("info"),
     };
-    let filter = filter.add_directive(NO_BODIES.parse().context("our own log directive")?);
-    let (writer, guard) = NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(BUFFERED_LINES_MAX)
-        .finish(std::io::stdout());
+    let writer = LogWriter::new(io::stdout()).context("cannot start the log writer")?;
+    let lines = writer.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_ansi(std::io::stdout().is_terminal())
-        .with_writer(writer);
+        .with_ansi(io::stdout().is_terminal())
+        .with_writer(move || lines.clone());
     let installed = match config.log_format {
         LogFormat::Pretty => subscriber.try_init(),
         LogFormat::Json => subscriber.json().try_init(),
     };
     installed.map_err(|error| anyhow::anyhow!("cannot install the logger: {error}"))?;
-    Ok(TelemetryGuard { _writer: guard })
+    Ok(TelemetryGuard { writer })
+}
+
+impl Drop for TelemetryGuard {
+    fn drop(&mut self) {
+        self.writer.drain();
+    }
 }

@@ -1,6 +1,9 @@
 //! The end-to-end tests, a file for each feature.
 
-#![expect(unreachable_pub, reason = "modules of a test binary are reached by nobody else")]
+#![expect(
+    unreachable_pub,
+    reason = "modules of a test binary are reached by nobody else"
+)]
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -11,6 +14,7 @@ mod auth_store;
 mod authenticate;
 mod bad_input;
 mod dead_letter;
+mod idempotency;
 mod log_event;
 mod logger_store;
 mod publisher;

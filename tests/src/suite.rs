@@ -210,6 +210,8 @@ pub async fn broker(amqp_url: &str, options: &Options) -> Service {
         amqp_url: amqp_url.parse().or_panic("AMQP_URL"),
         publish_timeout: Duration::from_secs(5),
         auth_timeout: options.auth_timeout,
+        idempotency_window: Duration::from_secs(3600),
+        idempotency_keys_max: 1_000,
         http: HttpConfig {
             max_body_bytes: options.max_body_bytes,
             ..http_config()

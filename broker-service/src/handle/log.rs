@@ -1,10 +1,11 @@
-//! The action `log`: the entry becomes an event of the type `log.<LEVEL>`.
+//! The action `log`: the entry becomes an event of the type `log.<LEVEL>`, one for each
+//! `Idempotency-Key` where the request has one.
 
 use std::borrow::Cow;
 
 use axum::{
     Json,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderName, StatusCode},
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
@@ -13,7 +14,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use service_kit::{json as body, problem::Problem};
 
-use crate::{App, SOURCE, problems};
+use crate::{
+    App, SOURCE,
+    idempotency::{Fingerprint, Key, Published},
+    problems,
+};
+
+/// Marks an answer to a request that was answered before.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 const NAME_BYTES_MAX: usize = 1024;
 const LEVEL_BYTES_MAX: usize = 32;
@@ -59,16 +67,38 @@ pub(super) async fn log(
     headers: &HeaderMap,
     entry: Box<RawValue>,
 ) -> Result<Response, Problem> {
-    let key = routing_key(&body::parse(entry.get().as_bytes())?)?;
+    let idempotency_key = Key::read(headers)?;
+    let routing_key = routing_key(&body::parse(entry.get().as_bytes())?)?;
     let entry: Box<str> = entry.into();
     let data = Bytes::from(entry.into_boxed_bytes());
-    let mut event = Event::new(&key, SOURCE, "application/json", data);
+    let mut event = Event::new(&routing_key, SOURCE, "application/json", data);
     event.extensions.extend(traceparent(headers));
-    let id = event.id.clone();
-    match app.publish(event, &key).await {
-        Ok(()) => Ok((StatusCode::ACCEPTED, Json(Accepted::new(id))).into_response()),
-        Err(error) => Err(problems::publish(&error, &key, &id)),
+    let Some(key) = idempotency_key else {
+        let id = event.id.clone();
+        publish(app, event, &routing_key).await?;
+        return Ok(accepted(id));
+    };
+    event.id = key.event_id();
+    let request = Fingerprint::of(&event);
+    let publishing = {
+        let app = app.clone();
+        async move { publish(&app, event, &routing_key).await }
+    };
+    let answer = accepted(key.event_id());
+    match app.idempotency.once(key, request, publishing).await? {
+        Published::Now => Ok(answer),
+        Published::Before => Ok(([(REPLAYED, "true")], answer).into_response()),
     }
+}
+
+async fn publish(app: &App, event: Event, key: &RoutingKey) -> Result<(), Problem> {
+    let id = event.id.clone();
+    let published = app.publish(event, key).await;
+    published.map_err(|error| problems::publish(&error, key, &id))
+}
+
+fn accepted(id: String) -> Response {
+    (StatusCode::ACCEPTED, Json(Accepted::new(id))).into_response()
 }
 
 fn routing_key(entry: &Entry<'_>) -> Result<RoutingKey, Problem> {

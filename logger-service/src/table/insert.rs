@@ -31,18 +31,18 @@ impl Table {
         let existing = existing(pool, &known).await?;
         let verdict = |(event, fresh): (&&Event, &bool)| {
             if *fresh {
-                return Stored::New;
+                return Ok(Stored::New);
             }
-            match existing.get(&event.id) {
-                Some((event_type, data))
-                    if *event_type == event.event_type && *data == event.data =>
-                {
-                    Stored::Duplicate
-                }
-                _ => Stored::Conflict,
-            }
+            // Whoever removed the row meanwhile, trying again will tell.
+            let (event_type, data) = existing.get(&event.id).ok_or(sqlx::Error::RowNotFound)?;
+            let same = *event_type == event.event_type && *data == event.data;
+            Ok(if same {
+                Stored::Duplicate
+            } else {
+                Stored::Conflict
+            })
         };
-        Ok(events.iter().zip(&fresh).map(verdict).collect())
+        events.iter().zip(&fresh).map(verdict).collect()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Stopping: readiness first, requests in flight finish, nothing hangs for ever.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use service_kit::server::HttpConfig;
 use tokio::net::TcpStream;
@@ -50,16 +50,19 @@ async fn a_connection_made_just_before_is_served_once() {
 
 #[tokio::test]
 async fn readiness_fails_before_the_listener_closes() {
+    let grace = Duration::from_millis(500);
     let config = HttpConfig {
-        drain_grace: Duration::from_secs(1),
+        drain_grace: grace,
         ..HttpConfig::default()
     };
     let server = Server::start(config).await;
     assert_eq!(server.get("/readyz").await.status(), 200);
+    let stopping = Instant::now();
     server.shutdown.cancel();
     server.get("/readyz").await.assert_problem(503);
     assert_eq!(server.get("/items/1").await.status(), 200);
     server.stopped().await;
+    assert!(stopping.elapsed() >= grace);
 }
 
 #[tokio::test]
