@@ -176,15 +176,14 @@ impl PublishTask {
         let mut in_flight = FuturesUnordered::<InFlight>::new();
         let mut verdicts = Verdicts::default();
         loop {
+            // Here and not where a confirm is noted: `start` notes some too, even its own one.
+            if in_flight.is_empty() {
+                let resolved = verdicts.take_resolved();
+                verdicts.settle(resolved);
+            }
             tokio::select! {
                 biased;
-                Some(confirmed) = in_flight.next() => {
-                    note(&mut verdicts, confirmed)?;
-                    if in_flight.is_empty() {
-                        let resolved = verdicts.take_resolved();
-                        verdicts.settle(resolved);
-                    }
-                }
+                Some(confirmed) = in_flight.next() => note(&mut verdicts, confirmed)?,
                 changed = channel.link_changed() => {
                     changed?;
                     if let Some(reason) = channel.blocked() {
