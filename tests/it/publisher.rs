@@ -116,6 +116,24 @@ async fn each_publish_gets_its_own_verdict() {
     connection.close().await;
 }
 
+/// With nobody else publishing, no verdict may wait for a publish that does not come. The confirm
+/// can arrive at any point of the publisher's loop, hence so many, on a busy machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lone_publish_waits_for_no_other() {
+    let virtual_host = virtual_host().await;
+    let connection = messaging::Connection::open("test", &virtual_host.url.parse().unwrap());
+    let publisher = Publisher::start(&connection, topology::Topology::events());
+    ready(&publisher).await;
+    drop(queue(&virtual_host.url, "lone", "lone", &[]).await);
+    let key: RoutingKey = "lone".parse().unwrap();
+    for number in 0..3_000 {
+        let event = Event::new(&key, "test", "text/plain", Bytes::from_static(b"x"));
+        let verdict = publisher.publish(event.into_message(&key), DEADLINE).await;
+        assert_eq!(verdict, Ok(()), "publish {number}");
+    }
+    connection.close().await;
+}
+
 /// A full queue that rejects publishes: the verdicts say how many it took.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_and_says_so() {
