@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use sealing::{OpenError, PublicKey, RequestError, SealError};
 use serde_json::json;
@@ -67,7 +67,13 @@ impl From<ApiError> for Problem {
             ApiError::Invalid(_) | ApiError::Open(_) | ApiError::Seal(_) => {
                 Problem::bad_request(message)
             }
-            ApiError::WrongCredentials | ApiError::TokenRequired => Problem::unauthorized(message),
+            ApiError::WrongCredentials => Problem::new(
+                StatusCode::UNAUTHORIZED,
+                sealing::WRONG_CREDENTIALS,
+                message,
+            )
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+            ApiError::TokenRequired => Problem::unauthorized(message),
             ApiError::AdministratorRequired => Problem::forbidden(message),
             ApiError::EmailTaken => Problem::conflict(message),
             ApiError::UnknownSealingKey(key) => {

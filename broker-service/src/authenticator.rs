@@ -70,7 +70,7 @@ impl Authenticator {
                 .map_err(|error| problems::request(&error))?;
             match (reply.status, opener) {
                 (200, Some(opener)) => return open(&opener, &reply),
-                (401, _) => return Ok(Answer::Denied),
+                (401, Some(_)) if is_denial(&reply) => return Ok(Answer::Denied),
                 (409, _) => self.learn_key(&reply)?,
                 (status, _) => return Err(unexpected(status, &reply)),
             }
@@ -122,6 +122,16 @@ fn open(opener: &ReplyOpener, reply: &Reply) -> Result<Answer, Problem> {
     Ok(Answer::Authenticated(data))
 }
 
+/// Whether a 401 speaks of the credentials, and not of a token that the listener should have.
+fn is_denial(reply: &Reply) -> bool {
+    #[derive(Deserialize)]
+    struct Denial {
+        r#type: String,
+    }
+    let denial = serde_json::from_slice(&reply.body);
+    denial.is_ok_and(|denial: Denial| denial.r#type.ends_with(sealing::WRONG_CREDENTIALS))
+}
+
 /// What auth-service says of the request itself is handed on; its own troubles become ours.
 fn unexpected(status: u16, reply: &Reply) -> Problem {
     #[derive(Deserialize)]
@@ -134,7 +144,14 @@ fn unexpected(status: u16, reply: &Reply) -> Problem {
         400 => Problem::bad_request(told),
         410 => Problem::new(StatusCode::GATEWAY_TIMEOUT, "no-reply", told),
         503 => Problem::unavailable(told, Duration::from_secs(1)),
-        _ => bad_gateway(&told),
+        _ => {
+            warn!(
+                status,
+                message = told,
+                "auth-service did not answer an authentication"
+            );
+            bad_gateway(&format!("auth-service answered {status}"))
+        }
     }
 }
 

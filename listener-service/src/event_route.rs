@@ -13,8 +13,10 @@ use crate::{
     breaker::Breaker, outcome::Outcome, routes::EventRoute, schedule::Schedule, target::Target,
 };
 
-/// For RabbitMQ to confirm one hand-off; then it is tried again.
-const HANDOFF_DEADLINE: Duration = Duration::from_secs(5);
+/// For RabbitMQ to confirm one hand-off. No verdict is later than the publisher's own deadline, so
+/// a copy is published again only when the first one's channel is gone.
+const HANDOFF_DEADLINE: Duration =
+    Publisher::CONFIRM_DEADLINE.saturating_add(Duration::from_secs(5));
 
 /// A route at work.
 pub(crate) struct EventForwarding {

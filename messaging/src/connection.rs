@@ -176,7 +176,10 @@ impl Supervisor {
                         info!(connection = self.name, "RabbitMQ takes publishes again");
                         self.announce(&connection, None);
                     }
-                    Some(Event::Error(error)) => return Some(error.to_string()),
+                    // lapin tells the errors of channels here as well, which end no connection.
+                    Some(Event::Error(error)) if !connection.status().connected() => {
+                        return Some(error.to_string());
+                    }
                     Some(_) => {}
                     None => return Some("the connection ended".to_owned()),
                 },

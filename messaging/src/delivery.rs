@@ -8,7 +8,7 @@ use lapin::BasicProperties;
 use crate::{
     Event,
     handoff::{ATTEMPT, ORIGINAL_EXCHANGE, ORIGINAL_KEY},
-    message::{integer, text},
+    headers::{integer, text},
     topology::RETRY_EXCHANGE,
 };
 

@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use crate::{
     RoutingKey,
-    message::{Message, PERSISTENT, insert_text, short, text},
+    headers::{Headers, entries, text},
+    message::{Message, PERSISTENT, short},
     topology::EVENTS_EXCHANGE,
 };
 
@@ -65,10 +66,10 @@ impl Event {
     /// The persistent, mandatory message that carries this event to the events exchange under
     /// `routing_key`.
     pub fn into_message(self, routing_key: &RoutingKey) -> Message {
-        let mut headers = FieldTable::default();
+        let mut headers = Headers::new();
         self.insert_headers(&mut headers);
         let mut properties = BasicProperties::default()
-            .with_headers(headers)
+            .with_headers(headers.into_table())
             .with_delivery_mode(PERSISTENT);
         if let Some(id) = short(&self.id) {
             properties = properties.with_message_id(id);
@@ -140,9 +141,9 @@ impl Event {
 
     /// The attributes as headers, `specversion` included. Hand-offs repeat it, so that what was
     /// derived once stays as it is.
-    pub(crate) fn insert_headers(&self, headers: &mut FieldTable) {
+    pub(crate) fn insert_headers(&self, headers: &mut Headers) {
         let mut insert = |name: &str, value: &str| {
-            insert_text(headers, &format!("{WRITTEN_PREFIX}{name}"), value);
+            headers.insert_text(&format!("{WRITTEN_PREFIX}{name}"), value);
         };
         insert("specversion", SPEC_VERSION);
         insert("id", &self.id);
@@ -159,9 +160,16 @@ impl Event {
         }
         // Under its plain name too: that is where tracing libraries of other consumers look.
         if let Some(traceparent) = self.extensions.get(TRACEPARENT) {
-            insert_text(headers, TRACEPARENT, traceparent);
+            headers.insert_text(TRACEPARENT, traceparent);
         }
     }
+}
+
+/// Whether a header holds an attribute of an event, under either prefix.
+pub(crate) fn is_attribute(header: &str) -> bool {
+    READ_PREFIXES
+        .iter()
+        .any(|prefix| header.starts_with(prefix))
 }
 
 /// The CloudEvents attributes among the headers, without their prefix. One prefix counts for the
@@ -176,10 +184,8 @@ fn attributes(headers: Option<&FieldTable>) -> BTreeMap<String, String> {
     else {
         return BTreeMap::new();
     };
-    headers
-        .inner()
-        .keys()
-        .filter_map(|header| {
+    entries(headers)
+        .filter_map(|(header, _)| {
             let name = header.as_str().strip_prefix(prefix)?;
             Some((name.to_owned(), text(headers, header.as_str())?.to_owned()))
         })
@@ -257,15 +263,15 @@ mod tests {
 
     #[test]
     fn reads_the_other_prefix_but_never_mixes() {
-        let mut headers = FieldTable::default();
+        let mut headers = Headers::new();
         for (name, value) in [
             ("cloudEvents:id", "a"),
             ("cloudEvents:type", "t"),
             ("cloudEvents_source", "no"),
         ] {
-            insert_text(&mut headers, name, value);
+            headers.insert_text(name, value);
         }
-        let properties = BasicProperties::default().with_headers(headers);
+        let properties = BasicProperties::default().with_headers(headers.into_table());
         let read = Event::read("x", "key", &properties, Bytes::new());
         assert_eq!((read.id.as_str(), read.event_type.as_str()), ("a", "t"));
         assert_eq!(read.source, "amqp:x");

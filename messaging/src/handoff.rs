@@ -6,14 +6,13 @@
 
 use std::time::Duration;
 
-use lapin::{
-    BasicProperties,
-    types::{AMQPValue, FieldTable},
-};
+use lapin::{BasicProperties, types::AMQPValue};
 
 use crate::{
     Delivery,
-    message::{Message, PERSISTENT, insert_text, short, text},
+    event::is_attribute,
+    headers::{Headers, entries, text},
+    message::{Message, PERSISTENT, short},
     topology::{RETRY_EXCHANGE, dead_queue, retry_queue},
 };
 
@@ -31,6 +30,9 @@ const LAST_FAILURE: &str = "x-gw-last-failure";
 const REASON: &str = "x-gw-reason";
 /// HTTP status of the last attempt, where there was one.
 const STATUS: &str = "x-gw-status";
+
+/// What all of these begin with.
+const OWN_PREFIX: &str = "x-gw-";
 
 /// Headers that must not be copied: RabbitMQ routes by CC and BCC, and counts in `x-death`.
 const STRIPPED: [&str; 3] = ["CC", "BCC", "x-death"];
@@ -64,30 +66,30 @@ impl Delivery {
 
     fn handoff(&self, queue: &str, attempt: u32, failure: &Failure) -> Message {
         let now = jiff::Timestamp::now().to_string();
-        let mut headers = FieldTable::default();
+        let mut headers = Headers::new();
         let inherited = self.properties.headers().as_ref();
-        for (name, value) in inherited.iter().flat_map(|headers| headers.inner()) {
-            if !STRIPPED.contains(&name.as_str()) {
-                headers.insert(name.clone(), value.clone());
-            }
-        }
         let first = inherited
             .and_then(|headers| text(headers, FIRST_FAILURE))
             .filter(|_| self.attempt > 1)
             .unwrap_or(&now);
-        insert_text(&mut headers, FIRST_FAILURE, first);
-        insert_text(&mut headers, LAST_FAILURE, &now);
-        insert_text(&mut headers, ORIGINAL_EXCHANGE, &self.exchange);
-        insert_text(&mut headers, ORIGINAL_KEY, &self.routing_key);
-        insert_text(&mut headers, REASON, &failure.reason);
+        headers.insert(ATTEMPT, AMQPValue::LongLongInt(attempt.into()));
+        headers.insert_text(ORIGINAL_EXCHANGE, &self.exchange);
+        headers.insert_text(ORIGINAL_KEY, &self.routing_key);
+        headers.insert_text(FIRST_FAILURE, first);
+        headers.insert_text(LAST_FAILURE, &now);
+        headers.insert_text(REASON, &failure.reason);
         if let Some(status) = failure.status {
-            headers.insert(STATUS.into(), AMQPValue::LongInt(status.into()));
+            headers.insert(STATUS, AMQPValue::LongInt(status.into()));
         }
-        headers.insert(ATTEMPT.into(), AMQPValue::LongLongInt(attempt.into()));
         self.event.insert_headers(&mut headers);
+        for (name, value) in inherited.into_iter().flat_map(entries) {
+            if is_carried(name.as_str()) {
+                headers.insert(name.as_str(), value.clone());
+            }
+        }
 
         let mut properties = carried(&self.properties)
-            .with_headers(headers)
+            .with_headers(headers.into_table())
             .with_delivery_mode(PERSISTENT);
         if let Some(id) = short(&self.event.id) {
             properties = properties.with_message_id(id);
@@ -100,6 +102,12 @@ impl Delivery {
             payload: self.event.data.clone(),
         }
     }
+}
+
+/// Whether a copy keeps a header of its original. Our own ones and the event's attributes are
+/// written anew: an old one must not stay beside a new one, nor stand there twice.
+fn is_carried(header: &str) -> bool {
+    !STRIPPED.contains(&header) && !header.starts_with(OWN_PREFIX) && !is_attribute(header)
 }
 
 /// The properties that a copy keeps. Left behind: `user_id`, which RabbitMQ checks against the
@@ -127,10 +135,10 @@ fn carried(original: &BasicProperties) -> BasicProperties {
 
 #[cfg(test)]
 mod tests {
-    use lapin::message::Delivery as Raw;
+    use lapin::{message::Delivery as Raw, types::FieldTable};
 
     use super::*;
-    use crate::message::integer;
+    use crate::headers::integer;
 
     fn failure() -> Failure {
         Failure {
@@ -186,12 +194,12 @@ mod tests {
 
     #[test]
     fn a_copy_drops_what_would_reroute_expire_or_impersonate() {
-        let mut headers = FieldTable::default();
-        for name in ["CC", "BCC", "x-death", "tenant"] {
-            insert_text(&mut headers, name, "value");
+        let mut headers = Headers::new();
+        for name in ["CC", "BCC", "x-death", "x-gw-status", "tenant"] {
+            headers.insert_text(name, "value");
         }
         let properties = BasicProperties::default()
-            .with_headers(headers)
+            .with_headers(headers.into_table())
             .with_user_id("admin".into())
             .with_expiration("1".into())
             .with_reply_to("elsewhere".into());
@@ -199,9 +207,37 @@ mod tests {
         let headers = copy.properties.headers().as_ref().unwrap();
         assert_eq!(text(headers, "tenant"), Some("value"));
         assert!(STRIPPED.iter().all(|name| text(headers, name).is_none()));
+        assert_eq!(integer(headers, STATUS), Some(503));
         assert!(copy.properties.user_id().is_none());
         assert!(copy.properties.expiration().is_none());
         assert!(copy.properties.reply_to().is_none());
+    }
+
+    /// Such a copy would close the connection of every route, again and again.
+    #[test]
+    fn a_copy_fits_into_a_frame_whatever_its_original_held() {
+        let mut headers = FieldTable::default();
+        for name in [
+            "cloudEvents:id",
+            "cloudEvents:subject",
+            "cloudEvents:type",
+            "other",
+        ] {
+            let value = AMQPValue::LongString("x".repeat(40_000).into());
+            headers.insert(name.into(), value);
+        }
+        headers.insert("tenant".into(), AMQPValue::LongString("blue".into()));
+        let properties = BasicProperties::default().with_headers(headers);
+        let dead = Delivery::read("Q", raw("events", "key", properties)).dead_letter(&failure());
+        let headers = dead.properties.headers().as_ref().unwrap();
+        let bytes: usize = entries(headers)
+            .filter_map(|(name, _)| text(headers, name.as_str()))
+            .map(str::len)
+            .sum();
+        assert!(bytes < 64 * 1024, "{bytes}");
+        assert_eq!(text(headers, "tenant"), Some("blue"));
+        assert_eq!(integer(headers, ATTEMPT), Some(1));
+        assert!(entries(headers).all(|(name, _)| !name.as_str().starts_with("cloudEvents:")));
     }
 
     #[test]

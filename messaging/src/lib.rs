@@ -16,6 +16,7 @@ mod consumer;
 mod delivery;
 mod event;
 mod handoff;
+mod headers;
 mod message;
 mod publisher;
 mod requester;

@@ -1,10 +1,7 @@
 //! A message on its way to RabbitMQ.
 
 use bytes::Bytes;
-use lapin::{
-    BasicProperties,
-    types::{AMQPValue, FieldTable, ShortString},
-};
+use lapin::{BasicProperties, types::ShortString};
 
 /// A message with its destination. Build it from an [`crate::Event`] or a [`crate::Handoff`].
 #[derive(Clone, Debug)]
@@ -40,34 +37,4 @@ pub(crate) fn identity(properties: &BasicProperties, routing_key: &ShortString) 
 /// A text as a short string (AMQP 0-9-1, 4.2.5.3: at most 255 bytes), or none where it is longer.
 pub(crate) fn short(text: &str) -> Option<ShortString> {
     ShortString::try_new(text.to_owned()).ok()
-}
-
-/// Adds a text header; one whose name is too long for AMQP is left out.
-pub(crate) fn insert_text(headers: &mut FieldTable, name: &str, value: &str) {
-    if let Some(name) = short(name) {
-        headers.insert(name, AMQPValue::LongString(value.into()));
-    }
-}
-
-/// The text under a header name, where there is one and it is a text.
-pub(crate) fn text<'a>(headers: &'a FieldTable, name: &str) -> Option<&'a str> {
-    match headers.inner().get(name)? {
-        AMQPValue::LongString(value) => std::str::from_utf8(value.as_bytes()).ok(),
-        AMQPValue::ShortString(value) => Some(value.as_str()),
-        _ => None,
-    }
-}
-
-/// The whole number under a header name, of whatever width its sender chose.
-pub(crate) fn integer(headers: &FieldTable, name: &str) -> Option<i64> {
-    match *headers.inner().get(name)? {
-        AMQPValue::ShortShortInt(value) => Some(value.into()),
-        AMQPValue::ShortShortUInt(value) => Some(value.into()),
-        AMQPValue::ShortInt(value) => Some(value.into()),
-        AMQPValue::ShortUInt(value) => Some(value.into()),
-        AMQPValue::LongInt(value) => Some(value.into()),
-        AMQPValue::LongUInt(value) => Some(value.into()),
-        AMQPValue::LongLongInt(value) => Some(value),
-        _ => None,
-    }
 }

@@ -27,11 +27,6 @@ use crate::{
 const WINDOW: usize = 512;
 /// Publishes that wait for a place in the window; more are refused as [`PublishError::Overloaded`].
 const QUEUE: usize = 1024;
-/// After this long without its confirm a publish is given up, and the channel with it. It is
-/// longer than any caller waits: a short stall of RabbitMQ costs callers their answer, but not
-/// everybody the channel.
-const CONFIRM_DEADLINE: Duration = Duration::from_secs(30);
-
 /// Publishes messages and waits for their confirms. Cheap to clone; all clones share a channel.
 #[derive(Clone, Debug)]
 pub struct Publisher {
@@ -67,6 +62,11 @@ pub enum PublishError {
 }
 
 impl Publisher {
+    /// After this long without its confirm a publish is given up, and the channel with it. It is
+    /// longer than a client waits: a short stall of RabbitMQ costs some their answer, but not
+    /// everybody the channel. Who must not publish a message twice waits longer than this.
+    pub const CONFIRM_DEADLINE: Duration = Duration::from_secs(30);
+
     /// Starts a publisher on a channel of `connection` that declares `topology` first. It ends
     /// when its last clone is dropped, after what is in flight.
     pub fn start(connection: &Connection, topology: Topology) -> Self {
@@ -249,7 +249,7 @@ async fn publish(channel: lapin::Channel, job: Job) -> Confirmed {
         );
         publish.await?.await
     };
-    let confirmed = match timeout(CONFIRM_DEADLINE, confirm).await {
+    let confirmed = match timeout(Publisher::CONFIRM_DEADLINE, confirm).await {
         Ok(confirmed) => confirmed.map_err(ChannelError::from),
         Err(_elapsed) => Err(ChannelError::Unconfirmed),
     };

@@ -25,7 +25,8 @@ use uuid::Uuid;
 use crate::{
     Connection, Delivery, Message, PublishError, Publisher, Status,
     channel::{Channel, ChannelError, call},
-    message::{TRANSIENT, integer, short},
+    headers::integer,
+    message::{TRANSIENT, short},
     topology::{Topology, request_exchange},
 };
 

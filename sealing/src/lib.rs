@@ -32,3 +32,7 @@ pub const UNKNOWN_SEALING_KEY: &str = "unknown-sealing-key";
 
 /// Extension member of that answer: the current [`PublicKey`].
 pub const SEALING_KEY_MEMBER: &str = "sealing_key";
+
+/// Problem code of the answer to a request whose e-mail or password is wrong. It tells this 401 from
+/// one of whoever stands before auth-service and wants a token.
+pub const WRONG_CREDENTIALS: &str = "wrong-credentials";

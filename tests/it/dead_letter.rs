@@ -101,6 +101,9 @@ async fn a_message_of_another_producer_is_delivered_or_a_dead_letter() {
     let channel = other.create_channel().await.unwrap();
     let mut headers = FieldTable::default();
     headers.insert("cloudEvents_id".into(), AMQPValue::Boolean(true));
+    // With its copy beside it this would not fit into a frame.
+    let long = AMQPValue::LongString("x".repeat(70_000).into());
+    headers.insert("cloudEvents:subject".into(), long);
     headers.insert("x-gw-attempt".into(), AMQPValue::LongLongInt(i64::MIN));
     headers.insert(
         "name\nwith a break".into(),

@@ -113,6 +113,7 @@ async fn publishing_and_consuming_resume_after_rabbitmq_was_away() {
         401
     );
     suite.stop().await;
+    node.stop().await;
 }
 
 /// The listener stops while it works, and another one takes over: nothing lost, nothing twice.
@@ -237,6 +238,7 @@ async fn every_accepted_event_survives_a_restart_under_load() {
     // An event whose 202 was lost with the connection is stored under an id that no client knows.
     assert!(unasked <= CLIENTS, "{unasked} events nobody was told of");
     suite.stop().await;
+    node.stop().await;
 }
 
 /// All events at the logger by id, once every accepted one is there.

@@ -16,7 +16,7 @@ use axum::{
 use serde_json::json;
 use tests::{
     eventually, http,
-    rabbitmq::virtual_host,
+    rabbitmq::{Node, signal, virtual_host},
     suite::{Options, broker, listener_alone},
     target::Target,
 };
@@ -234,4 +234,61 @@ async fn an_outage_of_the_target_makes_no_dead_letters() {
     listener.stop().await;
     let dead = "events.topic.exchange.queue.one.dead";
     assert!(virtual_host.management.take(dead).await.is_empty());
+}
+
+/// A hand-off whose confirm is late is not published a second time: each copy would be delivered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stall_of_rabbitmq_makes_no_copies_of_an_event() {
+    const EVENTS: usize = 10;
+    let mut node = Node::start().await;
+    let virtual_host = node.virtual_host().await;
+    let dir = tempfile::tempdir().unwrap();
+    // The events wait in their queue, so that all first attempts are made at one time.
+    let nowhere = Target::answering(StatusCode::OK).await;
+    let routes = |target: &Target| route(target, "retry_ms = [500]");
+    let listener = listener_alone(&virtual_host.url, dir.path(), &routes(&nowhere)).await;
+    listener.ready().await;
+    listener.stop().await;
+    let broker = broker(&virtual_host.url, &Options::default()).await;
+    broker.ready().await;
+    for number in 0..EVENTS {
+        post(&broker, &number.to_string()).await;
+    }
+    let pid = node.pid();
+    let target = Target::start(move |event, before| {
+        if before == 0 {
+            signal(pid, "STOP");
+        }
+        match event.header("x-gw-attempt") {
+            "1" => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+            _ => StatusCode::OK.into_response(),
+        }
+    })
+    .await;
+    let listener = listener_alone(&virtual_host.url, dir.path(), &routes(&target)).await;
+    target.wait_for(1).await;
+    // Longer than any client waits for a confirm, and shorter than two heartbeats.
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    signal(pid, "CONT");
+
+    target.wait_for(2 * EVENTS).await;
+    broker.stop().await;
+    listener.stop().await;
+    assert_eq!(
+        target.received().len(),
+        2 * EVENTS,
+        "two attempts for each event"
+    );
+    let queue = "events.topic.exchange.queue.one";
+    for queue in [
+        queue.to_owned(),
+        format!("{queue}.retry.500"),
+        format!("{queue}.dead"),
+    ] {
+        assert!(
+            virtual_host.management.take(&queue).await.is_empty(),
+            "{queue}"
+        );
+    }
+    node.stop().await;
 }

@@ -1,10 +1,13 @@
 //! What is declared, by whom, and what happens when it is not there or is not as it should be.
 
+use std::{collections::BTreeSet, time::Duration};
+
 use axum::http::StatusCode;
 use lapin::{Connection, ConnectionProperties, options::QueueDeclareOptions, types::FieldTable};
 use serde_json::json;
 use tests::{
     http,
+    management::Management,
     rabbitmq::virtual_host,
     suite::{Options, Suite, broker, listener_alone},
     target::Target,
@@ -71,17 +74,13 @@ async fn deleted_queues_and_exchanges_are_declared_again() {
     let suite = Suite::start(&virtual_host.url).await;
     for _ in 0..2 {
         virtual_host.management.delete_queue(LOGGER_QUEUE).await;
-        tests::eventually(
-            "the queue is back",
-            std::time::Duration::from_secs(10),
-            || async {
-                let queues = virtual_host.management.queues().await;
-                queues
-                    .iter()
-                    .any(|queue| queue == LOGGER_QUEUE)
-                    .then_some(())
-            },
-        )
+        tests::eventually("the queue is back", Duration::from_secs(10), || async {
+            let queues = virtual_host.management.queues().await;
+            queues
+                .iter()
+                .any(|queue| queue == LOGGER_QUEUE)
+                .then_some(())
+        })
         .await;
     }
     suite.ready().await;
@@ -98,21 +97,17 @@ async fn deleted_queues_and_exchanges_are_declared_again() {
         .management
         .delete_exchange("events.topic.exchange")
         .await;
-    let answer = tests::eventually(
-        "accepted again",
-        std::time::Duration::from_secs(20),
-        || async {
-            let answer = suite
-                .log(json!({"name": "after the exchange", "data": 1}))
-                .await;
-            assert!(
-                answer.status == 202 || answer.status == 503,
-                "{}",
-                answer.text
-            );
-            (answer.status == 202).then_some(answer)
-        },
-    )
+    let answer = tests::eventually("accepted again", Duration::from_secs(20), || async {
+        let answer = suite
+            .log(json!({"name": "after the exchange", "data": 1}))
+            .await;
+        assert!(
+            answer.status == 202 || answer.status == 503,
+            "{}",
+            answer.text
+        );
+        (answer.status == 202).then_some(answer)
+    })
     .await;
     suite
         .logged(answer.json()["data"]["id"].as_str().unwrap())
@@ -152,13 +147,13 @@ async fn a_queue_with_other_arguments_is_named_and_stops_no_other_route() {
     let body = json!({"action": "log", "log": {"name": "event", "data": 1}});
     tests::eventually(
         "the good route's queue",
-        std::time::Duration::from_secs(10),
+        Duration::from_secs(10),
         || async { (http::post(&broker.url("/handle"), &body).await.status == 202).then_some(()) },
     )
     .await;
     target.wait_for(1).await;
 
-    let reason = tests::eventually("the reason", std::time::Duration::from_secs(10), || async {
+    let reason = tests::eventually("the reason", Duration::from_secs(10), || async {
         let reason = http::get(&listener.url("/readyz")).await.problem(503);
         reason.contains("PRECONDITION").then_some(reason)
     })
@@ -167,6 +162,20 @@ async fn a_queue_with_other_arguments_is_named_and_stops_no_other_route() {
         reason.contains(taken) && !reason.contains("good:"),
         "{reason}"
     );
+    // The broken route tries again all the time; nobody else's connection may end by that.
+    let before = connections(&virtual_host.management).await;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(connections(&virtual_host.management).await, before);
     broker.stop().await;
     listener.stop().await;
+}
+
+/// Connections as RabbitMQ knows them, once it knows those of broker, listener and test: it tells
+/// of new ones a few seconds late.
+async fn connections(management: &Management) -> BTreeSet<String> {
+    tests::eventually("four connections", Duration::from_secs(20), || async {
+        let connections = management.connections().await;
+        (connections.len() == 4).then_some(connections)
+    })
+    .await
 }

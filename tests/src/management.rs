@@ -1,6 +1,6 @@
 //! RabbitMQ's management interface, for what AMQP does not tell.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
@@ -70,16 +70,21 @@ impl Management {
         self.expect(Method::DELETE, &path, None).await;
     }
 
+    /// Names of the connections to the virtual host; no two are ever the same.
+    pub async fn connections(&self) -> BTreeSet<String> {
+        let path = format!("vhosts/{}/connections", self.virtual_host);
+        let connections = self.get(&path).await;
+        let connections = connections.as_array().cloned().unwrap_or_default();
+        let names = connections
+            .iter()
+            .filter_map(|connection| connection["name"].as_str());
+        names.map(str::to_owned).collect()
+    }
+
     /// Closes every connection to the virtual host, as an operator may.
     pub async fn close_connections(&self) -> usize {
-        let connections = self
-            .get(&format!("vhosts/{}/connections", self.virtual_host))
-            .await;
-        let connections = connections.as_array().cloned().unwrap_or_default();
-        for connection in &connections {
-            let Some(name) = connection["name"].as_str() else {
-                continue;
-            };
+        let connections = self.connections().await;
+        for name in &connections {
             let name = name.replace(' ', "%20").replace('>', "%3E");
             let path = format!("connections/{name}");
             let (status, _body) = self.call(Method::DELETE, &path, None).await;

@@ -79,8 +79,11 @@ impl Node {
     }
 
     /// Process id of RabbitMQ.
-    pub fn pid(&self) -> Option<u32> {
-        self.running.as_ref().map(|running| running.pid)
+    pub fn pid(&self) -> u32 {
+        match &self.running {
+            Some(running) => running.pid,
+            None => panic!("the node does not run"),
+        }
     }
 
     /// Makes a virtual host.
@@ -128,6 +131,15 @@ impl Node {
             pid: pid.parse().or_panic("a process id"),
         });
     }
+}
+
+/// Sends a process a signal, such as `STOP`, `CONT` or `KILL`.
+pub fn signal(pid: u32, signal: &str) {
+    let kill = std::process::Command::new("kill")
+        .args(["-s", signal, &pid.to_string()])
+        .status()
+        .or_panic("kill");
+    assert!(kill.success(), "kill -s {signal} {pid}");
 }
 
 /// A virtual host on the node that the tests of this process share.

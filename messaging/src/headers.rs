@@ -1,0 +1,128 @@
+//! The headers of a message.
+
+use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
+
+use crate::message::short;
+
+/// Bytes of all headers of a message. They must fit into one frame together with the other
+/// properties (AMQP 0-9-1, 4.2.6.1), of 128 KiB by default: RabbitMQ answers a larger one by
+/// closing the connection.
+const BYTES_MAX: usize = 64 * 1024;
+/// More than the type, the lengths and the encoding of one entry need.
+const ENTRY_OVERHEAD: usize = 16;
+
+/// Headers in the making, which stay within what a frame can hold: a header that does not fit any
+/// more is left out. So insert what matters most first.
+#[derive(Debug)]
+pub(crate) struct Headers {
+    table: FieldTable,
+    room: usize,
+}
+
+impl Headers {
+    pub(crate) fn new() -> Self {
+        Self {
+            table: FieldTable::default(),
+            room: BYTES_MAX,
+        }
+    }
+
+    /// Adds a text.
+    pub(crate) fn insert_text(&mut self, name: &str, value: &str) {
+        self.insert(name, AMQPValue::LongString(value.into()));
+    }
+
+    /// Adds a value, unless there is one of this name.
+    pub(crate) fn insert(&mut self, name: &str, value: AMQPValue) {
+        let Some(name) = short(name) else {
+            return; // no header can have a name this long
+        };
+        let bytes = name.as_str().len() + size(&value);
+        if bytes <= self.room && !self.table.contains_key(name.as_str()) {
+            self.room -= bytes;
+            self.table.insert(name, value);
+        }
+    }
+
+    pub(crate) fn into_table(self) -> FieldTable {
+        self.table
+    }
+}
+
+/// At least the bytes of a value on the wire.
+fn size(value: &AMQPValue) -> usize {
+    let content = match value {
+        AMQPValue::LongString(text) => text.as_bytes().len(),
+        AMQPValue::ShortString(text) => text.as_str().len(),
+        AMQPValue::ByteArray(bytes) => bytes.len(),
+        AMQPValue::FieldArray(array) => size_of_array(array),
+        AMQPValue::FieldTable(table) => {
+            let entries = table.inner().iter();
+            entries
+                .map(|(name, value)| name.as_str().len() + size(value))
+                .sum()
+        }
+        // Numbers have eight bytes at most.
+        _ => 0,
+    };
+    content + ENTRY_OVERHEAD
+}
+
+fn size_of_array(array: &FieldArray) -> usize {
+    array.as_slice().iter().map(size).sum()
+}
+
+/// The text under a header name, where there is one and it is a text.
+pub(crate) fn text<'a>(headers: &'a FieldTable, name: &str) -> Option<&'a str> {
+    match headers.inner().get(name)? {
+        AMQPValue::LongString(value) => std::str::from_utf8(value.as_bytes()).ok(),
+        AMQPValue::ShortString(value) => Some(value.as_str()),
+        _ => None,
+    }
+}
+
+/// The whole number under a header name, of whatever width its sender chose.
+pub(crate) fn integer(headers: &FieldTable, name: &str) -> Option<i64> {
+    match *headers.inner().get(name)? {
+        AMQPValue::ShortShortInt(value) => Some(value.into()),
+        AMQPValue::ShortShortUInt(value) => Some(value.into()),
+        AMQPValue::ShortInt(value) => Some(value.into()),
+        AMQPValue::ShortUInt(value) => Some(value.into()),
+        AMQPValue::LongInt(value) => Some(value.into()),
+        AMQPValue::LongUInt(value) => Some(value.into()),
+        AMQPValue::LongLongInt(value) => Some(value),
+        _ => None,
+    }
+}
+
+/// Name and value of each header.
+pub(crate) fn entries(headers: &FieldTable) -> impl Iterator<Item = (&ShortString, &AMQPValue)> {
+    headers.inner().iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_fit_is_left_out_and_the_rest_stays() {
+        let mut headers = Headers::new();
+        headers.insert_text("first", "kept");
+        headers.insert_text("first", "not taken twice");
+        headers.insert_text("large", &"x".repeat(BYTES_MAX));
+        let mut nested = FieldArray::default();
+        nested.push(AMQPValue::LongString("x".repeat(BYTES_MAX).into()));
+        headers.insert("nested", AMQPValue::FieldArray(nested));
+        headers.insert_text(&"n".repeat(256), "");
+        for number in 0..10_000 {
+            headers.insert(&number.to_string(), AMQPValue::Boolean(true));
+        }
+        let table = headers.into_table();
+        assert_eq!(text(&table, "first"), Some("kept"));
+        assert!(!table.contains_key("large") && !table.contains_key("nested"));
+        let bytes: usize = entries(&table)
+            .map(|(name, value)| name.as_str().len() + size(value))
+            .sum();
+        assert!(bytes <= BYTES_MAX && bytes > BYTES_MAX - 100, "{bytes}");
+    }
+}
