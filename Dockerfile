@@ -5,11 +5,13 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
 # Static binaries run in an empty image. The target is named so that crt-static does not reach
-# procedural macros, which must stay dynamic.
+# procedural macros, which must stay dynamic. The cache of artefacts serves every checkout, and cargo
+# goes by modification times: sources are touched, or one older than its artefact would not be built.
 ENV RUSTFLAGS="-C target-feature=+crt-static"
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,id=event-gateway-target,target=/src/target \
     set -e; \
+    find . -path ./target -prune -o -name '*.rs' -exec touch {} +; \
     target="$(uname -m)-unknown-linux-gnu"; \
     cargo build --release --locked --target "$target" --package broker-service \
         --package listener-service --package logger-service --package auth-service; \

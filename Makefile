@@ -1,6 +1,5 @@
 # `make` lists the targets. What they do is in scripts/; this file only names it.
 
-SHELL := bash
 # up and up_build start a Docker engine where none runs, and leave it running with the suite.
 COMPOSE := scripts/docker-engine --stay scripts/compose
 
