@@ -39,6 +39,17 @@ pub(crate) enum ChannelError {
     },
 }
 
+impl ChannelError {
+    /// Whether RabbitMQ was silent, rather than said no.
+    pub(crate) fn is_deadline(&self) -> bool {
+        match self {
+            Self::Deadline => true,
+            Self::Declare { source, .. } => source.is_deadline(),
+            _ => false,
+        }
+    }
+}
+
 impl Channel {
     pub(crate) async fn open(
         connection: Arc<lapin::Connection>,

@@ -4,7 +4,7 @@
 //! channel (a lost connection, a deleted queue, a cancelled consumer) ends one session; the next
 //! one declares and consumes again, and no other consumer notices.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
 use lapin::{
@@ -151,7 +151,7 @@ where
         backoff.reset();
         self.status.send_replace(Status::Ready);
         info!(queue = self.config.queue, "consuming");
-        let mut declare = tokio::time::interval(DECLARE_AGAIN);
+        let mut declare_again = pin!(self.declare_again((*channel).clone()));
         loop {
             let next = async {
                 let permit = self.permits.clone().acquire_owned().await;
@@ -163,10 +163,7 @@ where
                     changed?;
                     continue;
                 }
-                _ = declare.tick() => {
-                    channel.declare(&self.config.topology).await?;
-                    continue;
-                }
+                error = &mut declare_again => return Err(error),
                 () = self.stop.cancelled() => break,
             };
             let (Ok(permit), Some(delivery)) = (permit, delivery) else {
@@ -182,6 +179,20 @@ where
         let _finished = self.permits.acquire_many(all).await;
         channel.close().await;
         Ok(())
+    }
+
+    /// Keeps the topology as it should be, until that cannot be done.
+    async fn declare_again(&self, channel: lapin::Channel) -> ChannelError {
+        loop {
+            tokio::time::sleep(DECLARE_AGAIN).await;
+            match self.config.topology.declare(&channel).await {
+                Ok(()) => {}
+                // Whether a silent RabbitMQ is lost is for the heartbeat to say. Ending the session
+                // would deliver again what is being handled.
+                Err(error) if error.is_deadline() => {}
+                Err(error) => return error,
+            }
+        }
     }
 
     async fn subscribe(&self) -> Result<(Channel, lapin::Consumer), ChannelError> {

@@ -10,7 +10,7 @@ use futures_util::{FutureExt as _, StreamExt as _, poll, stream::FuturesUnordere
 use lapin::{Confirmation, options::BasicPublishOptions};
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 use tracing::warn;
 
@@ -27,12 +27,23 @@ use crate::{
 const WINDOW: usize = 512;
 /// Publishes that wait for a place in the window; more are refused as [`PublishError::Overloaded`].
 const QUEUE: usize = 1024;
+/// A publish waits this long for a channel that has just gone or is about to come, at a start for
+/// instance. Without a channel for longer it fails at once: nothing is kept for later.
+const INTERRUPTION: Duration = Duration::from_secs(1);
+
 /// Publishes messages and waits for their confirms. Cheap to clone; all clones share a channel.
 #[derive(Clone, Debug)]
 pub struct Publisher {
     connection: Connection,
     jobs: mpsc::Sender<Job>,
-    status: watch::Receiver<Status>,
+    state: watch::Receiver<State>,
+}
+
+/// Whether the channel is there.
+#[derive(Clone, Debug)]
+enum State {
+    Open,
+    Missing { since: Instant, reason: Arc<str> },
 }
 
 /// Why a publish is no success. Only the last two leave its fate open.
@@ -79,36 +90,44 @@ impl Publisher {
         replies: Option<PendingReplies>,
     ) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let (sender, status) = watch::channel(Status::waiting("not connected yet"));
+        let (sender, state) = watch::channel(State::Missing {
+            since: Instant::now(),
+            reason: "not connected yet".into(),
+        });
         let task = PublishTask {
             connection: connection.clone(),
             topology,
             replies,
             queue,
-            status: sender,
+            state: sender,
         };
         tokio::spawn(task.run());
         Self {
             connection: connection.clone(),
             jobs,
-            status,
+            state,
         }
     }
 
     /// Whether a publish could succeed now.
     pub fn status(&self) -> Status {
         match self.connection.status() {
-            Status::Ready => self.status.borrow().clone(),
+            Status::Ready => match &*self.state.borrow() {
+                State::Open => Status::Ready,
+                State::Missing { reason, .. } => Status::Waiting(reason.clone()),
+            },
             away => away,
         }
     }
 
     /// Publishes one message: `Ok` means that it is confirmed and in at least one queue. While
-    /// RabbitMQ is away or blocked this fails at once.
+    /// RabbitMQ is away, but for a moment's interruption, or blocked this fails at once.
     ///
     /// # Errors
     /// See [`PublishError`]; after `deadline` it is [`PublishError::Timeout`].
     pub async fn publish(&self, message: Message, deadline: Duration) -> Result<(), PublishError> {
+        let deadline = Instant::now() + deadline;
+        self.wait_out_interruption(deadline).await;
         match self.status() {
             Status::Ready => {}
             Status::Waiting(reason) => return Err(PublishError::Disconnected(reason)),
@@ -118,11 +137,25 @@ impl Publisher {
         self.jobs
             .try_send(Job { message, waiting })
             .map_err(|_full| PublishError::Overloaded)?;
-        match timeout(deadline, verdict).await {
+        match timeout_at(deadline, verdict).await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(_dropped)) => Err(PublishError::Unknown),
             Err(_elapsed) => Err(PublishError::Timeout),
         }
+    }
+
+    async fn wait_out_interruption(&self, deadline: Instant) {
+        let mut state = self.state.clone();
+        let end = match &*state.borrow() {
+            State::Open => return,
+            State::Missing { since, .. } => *since + INTERRUPTION,
+        };
+        // However this ends, the status tells.
+        let _ = timeout_at(
+            end.min(deadline),
+            state.wait_for(|state| matches!(state, State::Open)),
+        )
+        .await;
     }
 }
 
@@ -141,7 +174,7 @@ struct PublishTask {
     topology: Topology,
     replies: Option<PendingReplies>,
     queue: mpsc::Receiver<Job>,
-    status: watch::Sender<Status>,
+    state: watch::Sender<State>,
 }
 
 impl PublishTask {
@@ -153,13 +186,12 @@ impl PublishTask {
                 Err(error) => error,
             };
             let reason: Arc<str> = error.to_string().into();
-            self.status.send_replace(Status::Waiting(reason.clone()));
+            self.missing(reason.clone());
             self.refuse_queued(&PublishError::Disconnected(reason));
             warn!(error = %error, attempt = backoff.attempt() + 1, "publishing is interrupted");
             tokio::time::sleep(backoff.next_wait()).await;
         }
-        self.status
-            .send_replace(Status::waiting("the publisher is closed"));
+        self.missing("the publisher is closed".into());
     }
 
     /// One life of a channel: until its first error, or until nobody can publish any more.
@@ -171,7 +203,7 @@ impl PublishTask {
             replies.consume(&channel).await?;
         }
         backoff.reset();
-        self.status.send_replace(Status::Ready);
+        self.state.send_replace(State::Open);
 
         let mut in_flight = FuturesUnordered::<InFlight>::new();
         let mut verdicts = Verdicts::default();
@@ -199,6 +231,19 @@ impl PublishTask {
                 }
             }
         }
+    }
+
+    fn missing(&self, why: Arc<str>) {
+        self.state.send_modify(|state| match state {
+            State::Open => {
+                *state = State::Missing {
+                    since: Instant::now(),
+                    reason: why,
+                };
+            }
+            // It is still the same interruption.
+            State::Missing { reason, .. } => *reason = why,
+        });
     }
 
     fn refuse_queued(&mut self, refusal: &PublishError) {

@@ -20,4 +20,5 @@ mod logger_store;
 mod publisher;
 mod rabbitmq_away;
 mod retry;
+mod rolling_restart;
 mod topology;

@@ -285,10 +285,8 @@ async fn a_stall_of_rabbitmq_makes_no_copies_of_an_event() {
         format!("{queue}.retry.500"),
         format!("{queue}.dead"),
     ] {
-        assert!(
-            virtual_host.management.take(&queue).await.is_empty(),
-            "{queue}"
-        );
+        let left = virtual_host.management.take(&queue).await;
+        assert!(left.is_empty(), "{queue}: {left:?}");
     }
     node.stop().await;
 }

@@ -30,13 +30,24 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts what `run` makes of a bound listener and a shutdown token.
+    /// Starts what `run` makes of a bound listener and a shutdown token, on a free port.
     pub async fn start<F>(run: impl FnOnce(TcpListener, CancellationToken) -> F) -> Self
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
+        Self::start_at(([127, 0, 0, 1], 0).into(), run).await
+    }
+
+    /// The same, at an address that an earlier one listened on.
+    pub async fn start_at<F>(
+        addr: SocketAddr,
+        run: impl FnOnce(TcpListener, CancellationToken) -> F,
+    ) -> Self
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
         log_to_test_output();
-        let listener = TcpListener::bind("127.0.0.1:0").await.or_panic("a port");
+        let listener = TcpListener::bind(addr).await.or_panic("a port");
         let addr = listener.local_addr().or_panic("its address");
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(run(listener, shutdown.clone()));
@@ -206,7 +217,13 @@ pub const ADMIN: &str = "admin@example.com";
 
 /// Starts broker-service.
 pub async fn broker(amqp_url: &str, options: &Options) -> Service {
-    let config = broker_service::Config {
+    let config = broker_config(amqp_url, options);
+    Service::start(|listener, shutdown| broker_service::run(config, listener, shutdown)).await
+}
+
+/// How broker-service is started.
+pub fn broker_config(amqp_url: &str, options: &Options) -> broker_service::Config {
+    broker_service::Config {
         amqp_url: amqp_url.parse().or_panic("AMQP_URL"),
         publish_timeout: Duration::from_secs(5),
         auth_timeout: options.auth_timeout,
@@ -216,8 +233,7 @@ pub async fn broker(amqp_url: &str, options: &Options) -> Service {
             max_body_bytes: options.max_body_bytes,
             ..http_config()
         },
-    };
-    Service::start(|listener, shutdown| broker_service::run(config, listener, shutdown)).await
+    }
 }
 
 /// Starts listener-service.

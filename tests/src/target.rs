@@ -2,7 +2,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -101,19 +101,25 @@ impl Target {
 
     /// What it got so far.
     pub fn received(&self) -> Vec<Received> {
-        self.received
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.lock().clone()
+    }
+
+    /// How many requests it got so far.
+    pub fn count(&self) -> usize {
+        self.lock().len()
     }
 
     /// Waits until it got `count` requests.
     pub async fn wait_for(&self, count: usize) -> Vec<Received> {
         let what = format!("{count} requests at the target");
         eventually(&what, Duration::from_secs(20), || async {
-            Some(self.received()).filter(|received| received.len() >= count)
+            (self.count() >= count).then(|| self.received())
         })
         .await
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Received>> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
