@@ -50,6 +50,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    server::check_exposure(&listener, &config.http)?;
     let connection = Connection::open(SOURCE, &config.amqp_url);
     let publisher = Publisher::start(&connection, topology::Topology::events());
     let requests = topology::Topology::request_exchange(topology::AUTH_SERVICE);

@@ -101,6 +101,7 @@ impl Breaker {
             }
             State::Open(_) => {
                 info!(route = self.route, "the target is back, the route goes on");
+                self.paused().set(0.0);
                 *state = State::Closed { failures: 0 };
                 true
             }
@@ -119,6 +120,7 @@ impl Breaker {
                     route = self.route,
                     reason, "the target is down, the route pauses"
                 );
+                self.paused().set(1.0);
                 *state = State::Open(Outage {
                     reason: reason.to_owned(),
                     backoff: Backoff::new(),
@@ -132,6 +134,10 @@ impl Breaker {
                 reason.clone_into(&mut outage.reason);
             }
         });
+    }
+
+    fn paused(&self) -> metrics::Gauge {
+        metrics::gauge!("listener_route_paused", "route" => self.route.clone())
     }
 
     fn probe_at(&self) -> Option<Instant> {

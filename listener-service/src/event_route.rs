@@ -77,6 +77,7 @@ impl Forwarder {
         };
         let copy = match outcome {
             Outcome::Delivered => {
+                self.count("delivered");
                 debug!(route = self.route, event.id, attempt, "delivered");
                 return Handled::Done;
             }
@@ -121,6 +122,7 @@ impl Forwarder {
             let reason = format!("{}, in the last of {attempt} attempts", failure.reason);
             return self.dead_letter(delivery, &Failure { reason, ..failure });
         };
+        self.count("retried");
         warn!(
             route = self.route,
             event.id,
@@ -133,6 +135,7 @@ impl Forwarder {
     }
 
     fn dead_letter(&self, delivery: &Delivery, failure: &Failure) -> Message {
+        self.count("dead");
         warn!(
             route = self.route,
             event.id = delivery.event.id,
@@ -141,6 +144,12 @@ impl Forwarder {
             "not delivered, becomes a dead letter"
         );
         delivery.dead_letter(failure)
+    }
+
+    fn count(&self, outcome: &'static str) {
+        let route = self.route.clone();
+        metrics::counter!("listener_events_total", "route" => route, "outcome" => outcome)
+            .increment(1);
     }
 
     /// Publishes the copy, as often as it takes: the original is acknowledged only after it, and

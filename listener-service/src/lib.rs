@@ -50,6 +50,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
+    server::check_exposure(&listener, &config.http)?;
     let routes = Routes::load(&config)?;
     // Two connections: RabbitMQ blocks one that publishes, and acknowledgements must get through.
     let consuming = Connection::open(format!("{SERVICE} consuming"), &config.amqp_url);

@@ -23,7 +23,7 @@ impl Outcome {
     /// | status | outcome |
     /// |---|---|
     /// | 2xx | delivered |
-    /// | 429, 502, 503, 504 | another attempt; the target is down |
+    /// | 401, 429, 502, 503, 504 | another attempt; the target is down (401: to this listener, whose token is wrong) |
     /// | 408, 425, any other 5xx | another attempt |
     /// | any other, redirects included | dead letter |
     pub(crate) fn of_answer(status: u16, retry_after: Option<Duration>) -> Self {
@@ -34,9 +34,9 @@ impl Outcome {
         let answered = || failure(format!("the target answered {status}"));
         match status {
             200..300 => Self::Delivered,
-            429 | 502..=504 => Self::Down(answered(), retry_after),
+            401 | 429 | 502..=504 => Self::Down(answered(), retry_after),
             408 | 425 | 500.. => Self::Retry(answered(), retry_after),
-            300..400 => Self::Reject(failure(format!(
+            300..=399 => Self::Reject(failure(format!(
                 "the target answered {status}, and redirects are not followed"
             ))),
             _ => Self::Reject(answered()),
@@ -71,7 +71,7 @@ mod tests {
             };
             let expected = match status {
                 200..=299 => "delivered",
-                429 | 502 | 503 | 504 => "down",
+                401 | 429 | 502 | 503 | 504 => "down",
                 408 | 425 | 500..=999 => "retry",
                 _ => "reject",
             };

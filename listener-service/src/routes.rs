@@ -1,6 +1,6 @@
 //! The routes of a listener, checked: past this point a route can be started as it is.
 
-use std::{collections::HashSet, env, time::Duration};
+use std::{collections::HashSet, env, path::PathBuf, time::Duration};
 
 use anyhow::{Context as _, ensure};
 
@@ -48,12 +48,7 @@ impl Routes {
     /// The routes of `ROUTES_FILE`, or the default ones.
     pub(crate) fn load(config: &Config) -> anyhow::Result<Self> {
         let Some(path) = &config.routes_file else {
-            let mut routes = Self::parse(DEFAULT_ROUTES, config)?;
-            // The suite's own services share one token.
-            for target in routes.targets_mut() {
-                target.bearer_token_file = config.http.api_token_file.clone();
-            }
-            return Ok(routes);
+            return Self::parse(DEFAULT_ROUTES, config);
         };
         let file = || format!("ROUTES_FILE {}", path.display());
         let text = std::fs::read_to_string(path).with_context(file)?;
@@ -77,14 +72,16 @@ impl Routes {
             Ok(())
         };
         let mut events = Vec::new();
-        for entry in file.route {
+        for mut entry in file.route {
             let context = format!("route \"{}\"", entry.name);
+            default_token(&mut entry.bearer_token_file, &entry.target, config);
             unique(&entry.name).context(context.clone())?;
             events.push(entry.check(variable).context(context)?);
         }
         let mut requests = Vec::new();
-        for entry in file.request {
+        for mut entry in file.request {
             let context = format!("request route of \"{}\"", entry.service);
+            default_token(&mut entry.bearer_token_file, &entry.target, config);
             unique(&entry.service).context(context.clone())?;
             requests.push(entry.check(variable).context(context)?);
         }
@@ -94,10 +91,13 @@ impl Routes {
         );
         Ok(Self { events, requests })
     }
+}
 
-    fn targets_mut(&mut self) -> impl Iterator<Item = &mut TargetConfig> {
-        let events = self.events.iter_mut().map(|route| &mut route.target);
-        events.chain(self.requests.iter_mut().map(|route| &mut route.target))
+/// The suite's own services share one token, so a route to one of them has it without being told.
+fn default_token(token_file: &mut Option<PathBuf>, target: &str, config: &Config) {
+    let own = ["${LOGGER_URL}", "${AUTH_URL}"];
+    if token_file.is_none() && own.iter().any(|url| target.starts_with(url)) {
+        token_file.clone_from(&config.http.api_token_file);
     }
 }
 
@@ -131,6 +131,9 @@ mod tests {
         assert_eq!(logger.bindings, ["#"]);
         assert_eq!(logger.target.url.as_str(), "http://logger:8082/log");
         assert_eq!(logger.target.bearer_token_file, Some("/token".into()));
+        let other = "[[route]]\nname = \"a\"\nbindings = [\"#\"]\ntarget = \"http://x/\"";
+        let other = Routes::parse(other, &config).unwrap();
+        assert_eq!(other.events[0].target.bearer_token_file, None);
         assert_eq!(
             routes.requests[0].target.url.as_str(),
             "http://auth:8081/authenticate/sealed"

@@ -49,8 +49,8 @@ pub(crate) struct File {
 pub(crate) struct EventEntry {
     pub(crate) name: String,
     bindings: Vec<String>,
-    target: String,
-    bearer_token_file: Option<PathBuf>,
+    pub(crate) target: String,
+    pub(crate) bearer_token_file: Option<PathBuf>,
     #[serde(default = "default_timeout_ms")]
     timeout_ms: u64,
     #[serde(default = "default_concurrency")]
@@ -66,8 +66,8 @@ pub(crate) struct EventEntry {
 pub(crate) struct RequestEntry {
     pub(crate) service: String,
     key: String,
-    target: String,
-    bearer_token_file: Option<PathBuf>,
+    pub(crate) target: String,
+    pub(crate) bearer_token_file: Option<PathBuf>,
     #[serde(default = "default_timeout_ms")]
     timeout_ms: u64,
     #[serde(default = "default_concurrency")]

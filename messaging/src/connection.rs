@@ -143,8 +143,8 @@ impl Supervisor {
                     Err(reason) => reason,
                 };
                 let attempt = backoff.attempt() + 1;
-                warn!(connection = self.name, %node, attempt, reason, "RabbitMQ is away, trying again");
-                let reason = format!("RabbitMQ at {node} is away: {reason}");
+                warn!(connection = self.name, %node, attempt, reason, "no connection to RabbitMQ, trying again");
+                let reason = format!("no connection to RabbitMQ at {node}: {reason}");
                 self.link.send_replace(Link::Down(reason.into()));
                 // The wait after each node, not after each round, bounds the attempts a minute.
                 if self.wait(backoff.next_wait()).await.is_none() {

@@ -34,6 +34,17 @@ pub async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
+/// Whether [`serve`] would refuse this address: to be asked before anything else is begun.
+///
+/// # Errors
+/// What to change, where the service would be open to others.
+pub fn check_exposure(listener: &TcpListener, config: &HttpConfig) -> anyhow::Result<()> {
+    let addr = listener
+        .local_addr()
+        .context("the listener has no address")?;
+    Guard::new(addr, config).map(drop)
+}
+
 /// Serves `routes` until `shutdown` is cancelled and the requests in flight are done.
 ///
 /// Adds `/healthz`, `/readyz` and `/metrics`, answers every error as a [`Problem`], and refuses to

@@ -38,7 +38,8 @@ pub fn init(config: &TelemetryConfig) -> anyhow::Result<TelemetryGuard> {
         Ok(directives) if !directives.is_empty() => {
             EnvFilter::try_new(&directives).context("RUST_LOG is not a list of log directives")?
         }
-        _ => EnvFilter::new("info"),
+        // lapin tells its errors to its callers, and logs each of them three times besides.
+        _ => EnvFilter::new("info,lapin=off"),
     };
     let writer = LogWriter::new(io::stdout()).context("cannot start the log writer")?;
     let lines = writer.clone();

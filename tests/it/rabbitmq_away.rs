@@ -84,7 +84,12 @@ async fn publishing_and_consuming_resume_after_rabbitmq_was_away() {
 
     node.stop().await;
     for service in [&suite.broker, &suite.listener] {
-        assert!(service.not_ready().await.contains("is away"));
+        assert!(
+            service
+                .not_ready()
+                .await
+                .contains("no connection to RabbitMQ")
+        );
     }
     suite
         .log(json!({"name": "while away", "data": 1}))
