@@ -52,7 +52,7 @@ pub struct HttpConfig {
 
     /// While stopping: time between failing readiness and closing the listener
     #[arg(long = "drain-grace-ms", env = "DRAIN_GRACE_MS", value_parser = milliseconds,
-          default_value = "200")]
+          default_value = "1000")]
     pub drain_grace: Duration,
 
     /// While stopping: time for the requests in flight to finish
@@ -73,7 +73,7 @@ impl Default for HttpConfig {
             read_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(20),
-            drain_grace: Duration::from_millis(200),
+            drain_grace: Duration::from_secs(1),
             drain_timeout: Duration::from_secs(15),
         }
     }

@@ -12,6 +12,7 @@ use std::{
 
 use axum::http::StatusCode;
 use serde_json::json;
+use service_kit::server::HttpConfig;
 use tests::{
     eventually, http,
     rabbitmq::virtual_host,
@@ -24,7 +25,7 @@ const CLIENTS: usize = 16;
 /// Starts a broker that lets load balancers notice before it stops, as it does by default.
 async fn broker(amqp_url: &str, addr: SocketAddr) -> Service {
     let mut config = broker_config(amqp_url, &Options::default());
-    config.http.drain_grace = Duration::from_millis(200);
+    config.http.drain_grace = HttpConfig::default().drain_grace;
     let run = |listener, shutdown| broker_service::run(config, listener, shutdown);
     let broker = Service::start_at(addr, run).await;
     broker.ready().await;

@@ -8,7 +8,7 @@ use serde_json::json;
 use tests::{
     http,
     management::Management,
-    rabbitmq::virtual_host,
+    rabbitmq::{Node, virtual_host},
     suite::{Options, Suite, broker, listener_alone},
     target::Target,
 };
@@ -70,18 +70,22 @@ async fn an_event_that_no_queue_is_bound_for_is_not_accepted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn deleted_queues_and_exchanges_are_declared_again() {
-    let virtual_host = virtual_host().await;
+    // A node of its own: deleting queues is what RabbitMQ itself takes worst.
+    let mut node = Node::start().await;
+    let virtual_host = node.virtual_host().await;
     let suite = Suite::start(&virtual_host.url).await;
-    for _ in 0..2 {
-        virtual_host.management.delete_queue(LOGGER_QUEUE).await;
-        tests::eventually("the queue is back", Duration::from_secs(10), || async {
-            let queues = virtual_host.management.queues().await;
-            queues
-                .iter()
-                .any(|queue| queue == LOGGER_QUEUE)
-                .then_some(())
+    let consuming = async |expected: bool| {
+        let url = suite.listener.url("/routes");
+        tests::eventually("the logger's route", Duration::from_secs(20), || async {
+            let routes = http::get(&url).await.json();
+            (routes["routes"][0]["consuming"] == expected).then_some(())
         })
         .await;
+    };
+    for _ in 0..2 {
+        virtual_host.management.delete_queue(LOGGER_QUEUE).await;
+        consuming(false).await;
+        consuming(true).await;
     }
     suite.ready().await;
     let answer = suite
@@ -113,6 +117,7 @@ async fn deleted_queues_and_exchanges_are_declared_again() {
         .logged(answer.json()["data"]["id"].as_str().unwrap())
         .await;
     suite.stop().await;
+    node.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
