@@ -7,7 +7,8 @@ use std::time::Duration;
 use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
 
 #[derive(Clone, Copy, Default)]
 struct Counts {
@@ -34,14 +35,24 @@ impl Activity {
         let _ = self.0.subscribe().wait_for(|counts| counts.begun > 0).await;
     }
 
-    /// Returns when no request has begun or ended for `limit` and none is in flight.
-    pub(crate) async fn idle(&self, limit: Duration) {
+    /// Returns when no request is in flight and none has begun or ended for `limit`, or for
+    /// `grace` already where `make_room` picks this connection, the one that idles the longest.
+    pub(crate) async fn idle(&self, limit: Duration, grace: Duration, make_room: &Notify) {
         let mut counts = self.0.subscribe();
         loop {
             let Counts { begun, ended } = *counts.borrow_and_update();
-            let wait = if begun > ended { Duration::MAX } else { limit };
-            if tokio::time::timeout(wait, counts.changed()).await.is_err() {
-                return;
+            let idles = async {
+                if begun > ended {
+                    return std::future::pending().await;
+                }
+                tokio::time::sleep(grace.min(limit)).await;
+                // It wakes those who wait in the order in which they came.
+                let _ = timeout(limit.saturating_sub(grace), make_room.notified()).await;
+            };
+            tokio::select! {
+                // The sender is `self`, so the channel cannot be closed.
+                _ = counts.changed() => {}
+                () = idles => return,
             }
         }
     }
@@ -92,30 +103,53 @@ impl HttpBody for Tracked {
 mod tests {
     use super::*;
 
+    const LIMIT: Duration = Duration::from_secs(20);
+    const GRACE: Duration = Duration::from_secs(1);
+
     #[tokio::test(start_paused = true)]
     async fn a_request_in_flight_holds_back_the_idle_limit() {
-        let limit = Duration::from_secs(20);
         let activity = Activity::default();
         let started = tokio::time::Instant::now();
+        let make_room = Notify::new();
         let request = activity.begin();
-        let idle = activity.idle(limit);
+        make_room.notify_one();
+        let idle = activity.idle(LIMIT, LIMIT, &make_room);
         tokio::pin!(idle);
-        assert!(tokio::time::timeout(limit * 10, &mut idle).await.is_err());
+        assert!(timeout(LIMIT * 10, &mut idle).await.is_err());
         drop(request);
         idle.await;
-        assert_eq!(started.elapsed(), limit * 11);
+        assert_eq!(started.elapsed(), LIMIT * 11);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_short_request_restarts_the_idle_limit() {
-        let limit = Duration::from_secs(20);
         let activity = Activity::default();
         let started = tokio::time::Instant::now();
-        let idle = activity.idle(limit);
+        let make_room = Notify::new();
+        let idle = activity.idle(LIMIT, GRACE, &make_room);
         tokio::pin!(idle);
-        assert!(tokio::time::timeout(limit / 2, &mut idle).await.is_err());
+        assert!(timeout(LIMIT / 2, &mut idle).await.is_err());
         drop(activity.begin());
         idle.await;
-        assert_eq!(started.elapsed(), limit * 3 / 2);
+        assert_eq!(started.elapsed(), LIMIT * 3 / 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_one_that_idles_the_longest_makes_room_and_none_within_its_grace() {
+        let make_room = Notify::new();
+        let (old, new) = (Activity::default(), Activity::default());
+        let (old, new) = (
+            old.idle(LIMIT, GRACE, &make_room),
+            new.idle(LIMIT, GRACE, &make_room),
+        );
+        tokio::pin!(old, new);
+        assert!(timeout(GRACE * 2, &mut old).await.is_err());
+        assert!(timeout(GRACE / 2, &mut new).await.is_err());
+        make_room.notify_one();
+        old.await;
+        make_room.notify_one();
+        let started = tokio::time::Instant::now();
+        new.await;
+        assert_eq!(started.elapsed(), GRACE / 2);
     }
 }

@@ -14,17 +14,21 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::activity::{Activity, Tracked};
 use crate::config::HttpConfig;
+use crate::descriptors;
 
 /// Pause after a failed accept. The usual reason, no file descriptor left, would otherwise make
 /// the loop spin, since the waiting connection stays readable.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+/// With all places taken a connection that has been idle for longer than this makes room for the
+/// next one. A client that has just connected has this long to send its request.
+const IDLE_GRACE: Duration = Duration::from_millis(500);
 /// While stopping: time for a connection that has just been made to send its first request.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 // Above the limits of `limits.rs`, which answer with a problem document where hyper cannot.
@@ -38,6 +42,8 @@ struct Server {
     router: Router,
     idle_timeout: Duration,
     places: Arc<Semaphore>,
+    /// Ends the connection that idles the longest.
+    make_room: Notify,
     /// Cancelled first: answers ask their clients to close the connection.
     stopping: CancellationToken,
     /// Then: no further requests are read.
@@ -57,7 +63,10 @@ pub(crate) async fn accept(
         http: http_builder(config),
         router,
         idle_timeout: config.idle_timeout,
-        places: Arc::new(Semaphore::new(config.max_connections)),
+        places: Arc::new(Semaphore::new(descriptors::connections(
+            config.max_connections,
+        ))),
+        make_room: Notify::new(),
         stopping: shutdown.clone(),
         closing: CancellationToken::new(),
         aborting: CancellationToken::new(),
@@ -96,17 +105,26 @@ pub(crate) async fn accept(
 
 async fn accept_all(listener: &TcpListener, server: &Arc<Server>, connections: &TaskTracker) {
     // The semaphore is never closed, so this goes on until the caller stops it.
-    while let Ok(place) = server.places.clone().acquire_owned().await {
+    while let Some(place) = place(server).await {
         match listener.accept().await {
             Ok((stream, peer)) => {
                 connections.spawn(serve(server.clone(), stream, peer, place));
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection, pausing");
+                server.make_room.notify_one();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
+}
+
+/// A place for one more connection, if need be that of an idle one.
+async fn place(server: &Server) -> Option<OwnedSemaphorePermit> {
+    if server.places.available_permits() == 0 {
+        server.make_room.notify_one();
+    }
+    server.places.clone().acquire_owned().await.ok()
 }
 
 async fn serve(
@@ -131,7 +149,7 @@ async fn serve(
         () = server.aborting.cancelled() => return,
         // Covers what hyper does not time: a silent new connection, an idle HTTP/2 one, a client
         // that does not read its answer.
-        () = activity.idle(server.idle_timeout) => return,
+        () = activity.idle(server.idle_timeout, IDLE_GRACE, &server.make_room) => return,
         () = close => None,
     };
     let ended = match ended {

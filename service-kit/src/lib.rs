@@ -9,6 +9,7 @@ mod admission;
 mod body;
 mod config;
 mod connection;
+mod descriptors;
 pub mod guard;
 pub mod healthcheck;
 pub mod json;

@@ -124,3 +124,19 @@ async fn beyond_the_connection_cap_clients_take_turns() {
         assert_eq!(answer.header("connection"), Some("close"));
     }
 }
+
+/// The idle ones would be let go after a minute only.
+#[tokio::test]
+async fn hundreds_of_idle_connections_keep_nobody_waiting() {
+    let config = HttpConfig {
+        max_connections: 32,
+        idle_timeout: Duration::from_secs(60),
+        ..HttpConfig::default()
+    };
+    let server = Server::start(config).await;
+    let mut idle = Vec::new();
+    for _ in 0..100 {
+        idle.push(server.connect().await);
+    }
+    assert_eq!(server.get("/items/1").await.status(), 200);
+}
