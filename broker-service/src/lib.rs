@@ -9,7 +9,7 @@ mod handle;
 mod idempotency;
 mod problems;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::{Router, routing::post};
 use messaging::{Connection, Event, PublishError, Publisher, Requester, RoutingKey, topology};
@@ -35,8 +35,17 @@ struct App {
 impl App {
     /// Publishes `event`; `Ok` means that it is durable.
     async fn publish(&self, event: Event, key: &RoutingKey) -> Result<(), PublishError> {
+        let begun = Instant::now();
         let message = event.into_message(key);
-        self.publisher.publish(message, self.publish_timeout).await
+        let publish = self
+            .publisher
+            .publish_unless_blocked(message, self.publish_timeout);
+        let published = publish.await;
+        let outcome = published.as_ref().err().map_or("accepted", problems::code);
+        metrics::counter!("broker_publishes_total", "outcome" => outcome).increment(1);
+        metrics::histogram!("broker_publish_duration_seconds", "outcome" => outcome)
+            .record(begun.elapsed());
+        published
     }
 }
 

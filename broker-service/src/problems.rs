@@ -13,23 +13,39 @@ const LATER: Duration = Duration::from_secs(5);
 /// Each is a 503: the same request may succeed later. Only `unconfirmed` leaves open whether the
 /// event was published, and so carries its id.
 pub(crate) fn publish(error: &PublishError, key: &RoutingKey, id: &str) -> Problem {
+    let problem = |message, retry_after| unavailable(code(error), message, retry_after);
     match error {
-        PublishError::Unroutable => unavailable(
-            "unroutable",
+        PublishError::Unroutable => problem(
             format!("no queue is bound for {key}: is there a listener with a route for it?"),
             LATER,
         ),
-        PublishError::Nacked => unavailable("refused", error.to_string(), LATER),
-        PublishError::Blocked(_) => unavailable("blocked", error.to_string(), LATER),
-        PublishError::Disconnected(_) => unavailable("disconnected", error.to_string(), SOON),
-        PublishError::Overloaded => unavailable("overloaded", error.to_string(), SOON),
-        PublishError::Timeout | PublishError::Unknown => unavailable(
-            "unconfirmed",
-            format!("{error}: the event {id} may or may not have been published"),
-            SOON,
-        )
-        .with_extension("id", json!(id)),
+        PublishError::Nacked | PublishError::Blocked(_) => problem(error.to_string(), LATER),
+        PublishError::Disconnected(_) | PublishError::Overloaded => {
+            problem(error.to_string(), SOON)
+        }
+        PublishError::Stalled(_) => {
+            problem(unconfirmed(error, id), LATER).with_extension("id", json!(id))
+        }
+        PublishError::Timeout | PublishError::Unknown => {
+            problem(unconfirmed(error, id), SOON).with_extension("id", json!(id))
+        }
     }
+}
+
+/// What became of a publish, in the words of the problem types.
+pub(crate) fn code(error: &PublishError) -> &'static str {
+    match error {
+        PublishError::Unroutable => "unroutable",
+        PublishError::Nacked => "refused",
+        PublishError::Blocked(_) => "blocked",
+        PublishError::Disconnected(_) => "disconnected",
+        PublishError::Overloaded => "overloaded",
+        PublishError::Stalled(_) | PublishError::Timeout | PublishError::Unknown => "unconfirmed",
+    }
+}
+
+fn unconfirmed(error: &PublishError, id: &str) -> String {
+    format!("{error}: the event {id} may or may not have been published")
 }
 
 /// A request has no effect that lasts, so it can always be sent again.
@@ -43,7 +59,7 @@ pub(crate) fn request(error: &RequestError) -> Problem {
         RequestError::Publish(PublishError::Timeout) | RequestError::Deadline => {
             Problem::new(StatusCode::GATEWAY_TIMEOUT, "no-reply", error.to_string())
         }
-        RequestError::Publish(PublishError::Blocked(_)) => {
+        RequestError::Publish(PublishError::Blocked(_) | PublishError::Stalled(_)) => {
             unavailable("blocked", error.to_string(), LATER)
         }
         RequestError::Publish(

@@ -89,8 +89,7 @@ pub async fn run(
         served
     };
     let (served, ()) = tokio::join!(serve, drain(&running, &shutdown, deadline));
-    consuming.close().await;
-    publishing.close().await;
+    tokio::join!(consuming.close(), publishing.close());
     served
 }
 

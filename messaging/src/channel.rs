@@ -7,8 +7,12 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::{connection::Link, topology::Topology};
 
-/// For one request to RabbitMQ on a channel: open, declare, consume, close.
+/// For one request to RabbitMQ on a channel: open, declare, consume.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// For the end of a consumer or a channel; what RabbitMQ does not answer by then ends with the
+/// connection.
+pub(crate) const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// An open channel. It is dropped at the first error and never repaired.
 pub(crate) struct Channel {
@@ -79,10 +83,7 @@ impl Channel {
 
     /// The reason why RabbitMQ blocks publishes on this connection, while it does.
     pub(crate) fn blocked(&self) -> Option<Arc<str>> {
-        match &*self.link.borrow() {
-            Link::Blocked(_, reason) => Some(reason.clone()),
-            Link::Down(_) | Link::Up(_) => None,
-        }
+        self.link.borrow().blocked()
     }
 
     /// Waits for a change of the connection that is worth a look at [`Self::blocked`]; an error
@@ -102,7 +103,7 @@ impl Channel {
     /// to its queue.
     pub(crate) async fn close(&self) {
         // An error says that the channel is closed already, as wanted.
-        let _ = call(self.channel.close(200, "done".into())).await;
+        let _ = timeout(CLOSE_DEADLINE, self.channel.close(200, "done".into())).await;
     }
 }
 

@@ -31,7 +31,11 @@ const PROBE_DEADLINE: Duration = Duration::from_secs(3);
 /// What a client says first (AMQP 0-9-1, 4.2.2).
 const PROTOCOL_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 /// For the closing handshake; afterwards the socket is dropped.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
+const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
+
+/// What RabbitMQ writes when it closes a channel for its `consumer_timeout`; the code is that of
+/// every failed precondition.
+const ACKNOWLEDGEMENT_TIMEOUT: &str = "delivery acknowledgement";
 
 /// A supervised AMQP connection. Cheap to clone; all clones are the same connection.
 ///
@@ -57,6 +61,14 @@ impl Link {
         match self {
             Self::Down(_) => None,
             Self::Up(connection) | Self::Blocked(connection, _) => Some(connection),
+        }
+    }
+
+    /// The reason why RabbitMQ blocks publishes, while it does.
+    pub(crate) fn blocked(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Blocked(_, reason) => Some(reason.clone()),
+            Self::Down(_) | Self::Up(_) => None,
         }
     }
 }
@@ -96,6 +108,22 @@ impl Connection {
     pub async fn close(&self) {
         self.closing.cancel();
         self.tasks.wait().await;
+    }
+
+    /// Returns, with the reason, once RabbitMQ has blocked publishes for `time` without a break.
+    pub(crate) async fn stays_blocked(&self, time: Duration) -> Arc<str> {
+        let mut link = self.link.clone();
+        loop {
+            let blocked = link.wait_for(|link| link.blocked().is_some()).await;
+            let Some(reason) = blocked.ok().and_then(|link| link.blocked()) else {
+                // The connection is closed for good, and blocks nobody any more.
+                return std::future::pending().await;
+            };
+            let unblocked = link.wait_for(|link| link.blocked().is_none());
+            if timeout(time, unblocked).await.is_err() {
+                return reason;
+            }
+        }
     }
 
     /// Opens a channel, waiting for the connection where it is away. Ends with an error when the
@@ -176,10 +204,11 @@ impl Supervisor {
                         info!(connection = self.name, "RabbitMQ takes publishes again");
                         self.announce(&connection, None);
                     }
-                    // lapin tells the errors of channels here as well, which end no connection.
                     Some(Event::Error(error)) if !connection.status().connected() => {
                         return Some(error.to_string());
                     }
+                    // lapin tells the errors of channels here as well, which end no connection.
+                    Some(Event::Error(error)) => self.warn_of_timeout(&error),
                     Some(_) => {}
                     None => return Some("the connection ended".to_owned()),
                 },
@@ -204,6 +233,19 @@ impl Supervisor {
             None => Link::Up(connection.clone()),
             Some(reason) => Link::Blocked(connection.clone(), reason),
         });
+    }
+
+    /// RabbitMQ tells nobody its `consumer_timeout` before it has passed, so this is the first that
+    /// can be said of one that is too short. Any other error is told by the channel's user.
+    fn warn_of_timeout(&self, error: &lapin::Error) {
+        let reason = error.to_string();
+        if reason.contains(ACKNOWLEDGEMENT_TIMEOUT) {
+            warn!(
+                connection = self.name,
+                reason,
+                "RabbitMQ closed a channel that held its deliveries for too long, and delivers them again: raise its consumer_timeout"
+            );
+        }
     }
 
     async fn wait(&self, wait: Duration) -> Option<()> {

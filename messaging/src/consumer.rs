@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     Backoff, Connection, Delivery, Status,
-    channel::{Channel, ChannelError, call},
+    channel::{CLOSE_DEADLINE, Channel, ChannelError, call},
     topology::Topology,
 };
 
@@ -182,11 +182,14 @@ where
             self.handle(delivery?, permit);
         }
         self.status.send_replace(Status::waiting("draining"));
-        let tag = deliveries.tag();
-        call(channel.basic_cancel(tag, BasicCancelOptions { nowait: false })).await?;
+        let cancel = channel.basic_cancel(deliveries.tag(), BasicCancelOptions { nowait: false });
+        let cancelled = timeout(CLOSE_DEADLINE, cancel).await;
         let all = u32::try_from(self.config.concurrency).unwrap_or(u32::MAX);
         let _finished = self.permits.acquire_many(all).await;
-        channel.close().await;
+        // A RabbitMQ that was silent is not asked again; the channel ends with its connection.
+        if cancelled.is_ok() {
+            channel.close().await;
+        }
         Ok(())
     }
 

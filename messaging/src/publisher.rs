@@ -31,6 +31,10 @@ const QUEUE: usize = 1024;
 /// instance. Without a channel for longer it fails at once: nothing is kept for later.
 const INTERRUPTION: Duration = Duration::from_secs(1);
 
+/// A publish that is under way when RabbitMQ begins to block may still be confirmed for this long,
+/// and hardly later: RabbitMQ reads nothing more until the end of the alarm.
+const STALL: Duration = Duration::from_secs(1);
+
 /// Publishes messages and waits for their confirms. Cheap to clone; all clones share a channel.
 #[derive(Clone, Debug)]
 pub struct Publisher {
@@ -46,7 +50,7 @@ enum State {
     Missing { since: Instant, reason: Arc<str> },
 }
 
-/// Why a publish is no success. Only the last two leave its fate open.
+/// Why a publish is no success. Only the last three leave its fate open.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// No queue is bound for the routing key; RabbitMQ returned the message.
@@ -64,6 +68,10 @@ pub enum PublishError {
     /// Too many publishes wait already. Not sent.
     #[error("too many publishes are waiting")]
     Overloaded,
+    /// RabbitMQ began to block publishes before the verdict. It may still be sent and taken at the
+    /// end of the alarm.
+    #[error("RabbitMQ blocks publishing and has not confirmed the message: {0}")]
+    Stalled(Arc<str>),
     /// No verdict came within the caller's deadline.
     #[error("RabbitMQ did not confirm the message in time")]
     Timeout,
@@ -141,6 +149,23 @@ impl Publisher {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(_dropped)) => Err(PublishError::Unknown),
             Err(_elapsed) => Err(PublishError::Timeout),
+        }
+    }
+
+    /// The same for who would rather know soon than wait for a verdict: once RabbitMQ has blocked
+    /// publishes for a second without confirming this one, it fails as [`PublishError::Stalled`].
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn publish_unless_blocked(
+        &self,
+        message: Message,
+        deadline: Duration,
+    ) -> Result<(), PublishError> {
+        tokio::select! {
+            biased; // a verdict counts, also one that is just in time
+            verdict = self.publish(message, deadline) => verdict,
+            reason = self.connection.stays_blocked(STALL) => Err(PublishError::Stalled(reason)),
         }
     }
 

@@ -121,7 +121,9 @@ impl Requester {
             payload: body,
         };
         let (_entry, reply) = self.pending.expect(id)?;
-        self.publisher.publish(message, remaining).await?;
+        self.publisher
+            .publish_unless_blocked(message, remaining)
+            .await?;
         match timeout_at(deadline, reply).await {
             Ok(Ok(reply)) => Ok(reply),
             Ok(Err(_dropped)) => Err(RequestError::Lost),

@@ -10,10 +10,14 @@
     reason = "a test fails by panicking"
 )]
 
+mod alarms;
 mod auth_store;
 mod authenticate;
 mod bad_input;
+mod consumer_timeout;
 mod dead_letter;
+mod frozen_rabbitmq;
+mod full_queues;
 mod idempotency;
 mod log_event;
 mod logger_store;
@@ -21,4 +25,5 @@ mod publisher;
 mod rabbitmq_away;
 mod retry;
 mod rolling_restart;
+mod suite_token;
 mod topology;

@@ -50,6 +50,13 @@ impl Management {
         self.get(&self.queue_path(queue)).await["arguments"].clone()
     }
 
+    /// How many messages a queue holds, be they ready or delivered and not acknowledged.
+    pub async fn depth(&self, queue: &str) -> usize {
+        let queue = self.get(&self.queue_path(queue)).await;
+        let depth = queue["messages"].as_u64().unwrap_or_default();
+        usize::try_from(depth).or_panic("a number of messages")
+    }
+
     /// Takes the messages of a queue out of it, up to 1,000.
     pub async fn take(&self, queue: &str) -> Vec<Value> {
         let path = format!("{}/get", self.queue_path(queue));
@@ -68,6 +75,13 @@ impl Management {
     pub async fn delete_exchange(&self, exchange: &str) {
         let path = format!("exchanges/{}/{exchange}", self.virtual_host);
         self.expect(Method::DELETE, &path, None).await;
+    }
+
+    /// Sets a policy, whose `definition` then holds for the queues whose names match `pattern`.
+    pub async fn set_policy(&self, name: &str, pattern: &str, definition: Value) {
+        let policy = json!({"pattern": pattern, "definition": definition, "apply-to": "queues"});
+        let path = format!("policies/{}/{name}", self.virtual_host);
+        self.expect(Method::PUT, &path, Some(policy)).await;
     }
 
     /// Names of the connections to the virtual host; no two are ever the same.

@@ -23,6 +23,8 @@ use crate::{OrPanic as _, management::Management};
 
 const START_DEADLINE: Duration = Duration::from_secs(120);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
+/// `rabbitmqctl` starts an Erlang machine of its own, which takes its time on a busy one.
+const CTL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A node of RabbitMQ with its data in a directory of its own.
 pub struct Node {
@@ -84,6 +86,22 @@ impl Node {
             Some(running) => running.pid,
             None => panic!("the node does not run"),
         }
+    }
+
+    /// Runs `rabbitmqctl` against the node, and returns what it printed.
+    pub async fn ctl(&self, arguments: &[&str]) -> String {
+        let mut script = Command::new(scripts().join("rabbitmq-node"));
+        script.arg("--ctl").arg(self.dir.path()).args(arguments);
+        let output = timeout(CTL_DEADLINE, script.stdin(Stdio::null()).output()).await;
+        let output = output
+            .or_panic("rabbitmqctl ends in time")
+            .or_panic("rabbitmqctl");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "rabbitmqctl {arguments:?}: {errors}"
+        );
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Makes a virtual host.

@@ -102,6 +102,8 @@ pub struct Options {
     pub auth_timeout: Duration,
     /// `MAX_BODY_BYTES`.
     pub max_body_bytes: usize,
+    /// `API_TOKEN_FILE` of all four.
+    pub api_token_file: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -110,6 +112,16 @@ impl Default for Options {
             routes: None,
             auth_timeout: Duration::from_secs(10),
             max_body_bytes: HttpConfig::default().max_body_bytes,
+            api_token_file: None,
+        }
+    }
+}
+
+impl Options {
+    fn http(&self) -> HttpConfig {
+        HttpConfig {
+            api_token_file: self.api_token_file.clone(),
+            ..http_config()
         }
     }
 }
@@ -138,8 +150,8 @@ impl Suite {
     /// Starts the suite and waits for nothing.
     pub async fn start_with(amqp_url: &str, options: Options) -> Self {
         let dir = tempfile::tempdir().or_panic("a directory");
-        let logger = logger(dir.path()).await;
-        let auth = auth(dir.path()).await;
+        let logger = logger(dir.path(), &options).await;
+        let auth = auth(dir.path(), &options).await;
         let listener = listener(amqp_url, dir.path(), &logger, &auth, &options).await;
         let broker = broker(amqp_url, &options).await;
         Self {
@@ -231,7 +243,7 @@ pub fn broker_config(amqp_url: &str, options: &Options) -> broker_service::Confi
         idempotency_keys_max: 1_000,
         http: HttpConfig {
             max_body_bytes: options.max_body_bytes,
-            ..http_config()
+            ..options.http()
         },
     }
 }
@@ -252,7 +264,7 @@ pub async fn listener(
             .map(|routes| write_routes(dir, routes)),
         logger_url: logger.url("").parse().or_panic("LOGGER_URL"),
         auth_url: auth.url("").parse().or_panic("AUTH_URL"),
-        http: http_config(),
+        http: options.http(),
     };
     Service::start(|listener, shutdown| listener_service::run(config, listener, shutdown)).await
 }
@@ -271,17 +283,17 @@ pub async fn listener_alone(amqp_url: &str, dir: &Path, routes: &str) -> Service
 }
 
 /// Starts logger-service with its database in `dir`.
-pub async fn logger(dir: &Path) -> Service {
+pub async fn logger(dir: &Path, options: &Options) -> Service {
     let database = format!("sqlite:{}", dir.join("logger.db").display());
     let config = logger_service::Config {
         database_url: database.as_str().into(),
-        http: http_config(),
+        http: options.http(),
     };
     Service::start(|listener, shutdown| logger_service::run(config, listener, shutdown)).await
 }
 
 /// Starts auth-service with its database and its files in `dir`.
-pub async fn auth(dir: &Path) -> Service {
+pub async fn auth(dir: &Path, options: &Options) -> Service {
     let database = format!("sqlite:{}", dir.join("auth.db").display());
     let config = auth_service::Config {
         database_url: database.as_str().into(),
@@ -289,7 +301,7 @@ pub async fn auth(dir: &Path) -> Service {
         admin_email: ADMIN.parse().or_panic("AUTH_ADMIN_EMAIL"),
         admin_password_file: dir.join("admin-password.txt"),
         token_ttl_seconds: 3600,
-        http: http_config(),
+        http: options.http(),
     };
     Service::start(|listener, shutdown| auth_service::run(config, listener, shutdown)).await
 }

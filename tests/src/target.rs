@@ -1,6 +1,7 @@
 //! A target of a route that answers as it is told and remembers what it got.
 
 use std::{
+    future::Future,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -14,6 +15,7 @@ use axum::{
     routing::any,
 };
 use bytes::Bytes;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use service_kit::{readiness::Readiness, server};
 use tokio::{net::TcpListener, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -39,7 +41,7 @@ impl Received {
     }
 }
 
-type Answers = dyn Fn(&Received, usize) -> Response + Send + Sync;
+type Answers = dyn Fn(Received, usize) -> BoxFuture<'static, Response> + Send + Sync;
 
 /// A running target.
 pub struct Target {
@@ -61,12 +63,26 @@ impl Target {
     pub async fn start(
         answers: impl Fn(&Received, usize) -> Response + Send + Sync + 'static,
     ) -> Self {
+        Self::start_slow(move |received, before| {
+            let answer = answers(&received, before);
+            async move { answer }
+        })
+        .await
+    }
+
+    /// The same for answers that take their time.
+    pub async fn start_slow<F>(
+        answers: impl Fn(Received, usize) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Response> + Send + 'static,
+    {
         let listener = TcpListener::bind("127.0.0.1:0").await.or_panic("a port");
         let addr = listener.local_addr().or_panic("its address");
         let received = Arc::<Mutex<Vec<Received>>>::default();
         let shared = Shared {
             received: received.clone(),
-            answers: Arc::new(answers),
+            answers: Arc::new(move |received, before| answers(received, before).boxed()),
         };
         let shutdown = CancellationToken::new();
         let routes = Router::new()
@@ -143,5 +159,5 @@ async fn receive(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) 
         all.push(received.clone());
         all.len() - 1
     };
-    (shared.answers)(&received, before)
+    (shared.answers)(received, before).await
 }
