@@ -6,7 +6,7 @@ use bytes::Bytes;
 use lapin::BasicProperties;
 
 use crate::{
-    Event,
+    Event, RoutingKey,
     handoff::{ATTEMPT, ORIGINAL_EXCHANGE, ORIGINAL_KEY},
     headers::{integer, text},
     topology::RETRY_EXCHANGE,
@@ -43,6 +43,8 @@ impl Delivery {
         let original = |name, now: &str| {
             handed_off
                 .and_then(|headers| text(headers, name))
+                // No exchange and no key is longer: a forged one would crowd out the rest.
+                .filter(|text| text.len() <= RoutingKey::MAX_BYTES)
                 .unwrap_or(now)
                 .to_owned()
         };

@@ -6,7 +6,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use lapin::{BasicProperties, types::FieldTable};
+use lapin::{
+    BasicProperties,
+    types::{FieldTable, ShortString},
+};
 use uuid::Uuid;
 
 use crate::{
@@ -109,12 +112,11 @@ impl Event {
             .filter(|id| !id.is_empty() && id.len() <= Self::MAX_ID_BYTES)
             .unwrap_or_else(|| derived_id(exchange, routing_key, properties, &data));
         let event_type = take("type")
-            .or_else(|| properties.kind().as_ref().map(ToString::to_string))
-            .or_else(|| Some(routing_key.to_owned()))
-            .filter(|kind| !kind.is_empty())
+            .or_else(|| present(properties.kind()))
+            .or_else(|| Some(routing_key.to_owned()).filter(|key| !key.is_empty()))
             .unwrap_or_else(|| "unknown".to_owned());
         let source = take("source")
-            .or_else(|| properties.app_id().as_ref().map(ToString::to_string))
+            .or_else(|| present(properties.app_id()))
             .unwrap_or_else(|| format!("amqp:{exchange}"));
         let time = take("time").or_else(|| properties.timestamp().and_then(rfc3339));
         let subject = take("subject");
@@ -163,6 +165,12 @@ impl Event {
             headers.insert_text(TRACEPARENT, traceparent);
         }
     }
+}
+
+/// The text of a property that is there and not empty.
+fn present(property: &Option<ShortString>) -> Option<String> {
+    let text = property.as_ref()?.as_str();
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// Whether a header holds an attribute of an event, under either prefix.

@@ -18,6 +18,8 @@ mod event;
 mod handoff;
 mod headers;
 mod message;
+#[cfg(test)]
+mod properties;
 mod publisher;
 mod requester;
 mod routing_key;
