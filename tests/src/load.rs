@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -12,15 +12,19 @@ use std::{
 use reqwest::Client;
 use serde_json::{Value, json};
 use tokio::{
+    sync::watch,
     task::JoinSet,
     time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    http,
+    eventually, http,
     ledger::{Answer, Sent},
 };
+
+/// Longer than the clients wait for an answer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How much is posted, and where to.
 #[derive(Clone, Debug)]
@@ -42,6 +46,9 @@ pub struct Load {
 
 struct Shared {
     next: AtomicU64,
+    /// Requests that are under way.
+    in_flight: AtomicUsize,
+    paused: watch::Sender<bool>,
     sent: Mutex<Vec<Sent>>,
 }
 
@@ -50,6 +57,8 @@ impl Load {
     pub fn start(config: &LoadConfig) -> Self {
         let shared = Arc::new(Shared {
             next: AtomicU64::new(0),
+            in_flight: AtomicUsize::new(0),
+            paused: watch::Sender::new(false),
             sent: Mutex::default(),
         });
         let stop = CancellationToken::new();
@@ -69,9 +78,23 @@ impl Load {
         }
     }
 
-    /// Requests that were answered so far, or given up.
-    pub fn sent(&self) -> Vec<Sent> {
-        self.shared.lock().clone()
+    /// Requests since this was asked last, of those that were answered or given up.
+    pub fn take(&self) -> Vec<Sent> {
+        std::mem::take(&mut *self.shared.lock())
+    }
+
+    /// Posts nothing more until [`Self::resume`], and waits for the answers under way.
+    pub async fn pause(&self) {
+        self.shared.paused.send_replace(true);
+        eventually("the last answers", ANSWER_DEADLINE, || async {
+            (self.shared.in_flight.load(Ordering::SeqCst) == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Posts again.
+    pub fn resume(&self) {
+        self.shared.paused.send_replace(false);
     }
 
     /// Whether a request was accepted that was sent after `moment`.
@@ -93,7 +116,34 @@ impl Load {
     }
 }
 
+/// One request under way.
+struct InFlight<'a>(&'a AtomicUsize);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 impl Shared {
+    /// Leave for one request, once the load is not paused; `None` when it stops.
+    async fn go(&self, stop: &CancellationToken) -> Option<InFlight<'_>> {
+        let mut paused = self.paused.subscribe();
+        loop {
+            // Counted before the look: who pauses either sees the count or is seen.
+            self.in_flight.fetch_add(1, Ordering::SeqCst);
+            let leave = InFlight(&self.in_flight);
+            if !*paused.borrow_and_update() {
+                return Some(leave);
+            }
+            drop(leave);
+            tokio::select! {
+                _changed = paused.changed() => {}
+                () = stop.cancelled() => return None,
+            }
+        }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Sent>> {
         self.sent.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,6 +164,9 @@ async fn client(
             () = stop.cancelled() => return,
         }
         let Some(broker) = brokers.next() else {
+            return;
+        };
+        let Some(_in_flight) = shared.go(&stop).await else {
             return;
         };
         let number = shared.next.fetch_add(1, Ordering::Relaxed);

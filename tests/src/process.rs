@@ -1,7 +1,8 @@
 //! A service as what it is in production, a process of its own: to be killed, frozen, restarted.
 //!
 //! The programs are built from this workspace, in the profile of the tests, by the first process
-//! that is started. A process never outlives the tests, however they end.
+//! that is started; or they lie in the directory `SERVICE_PROGRAMS`, built before. A process never
+//! outlives the tests, however they end.
 
 use std::{
     fs::File,
@@ -37,6 +38,7 @@ pub struct Process {
     program: PathBuf,
     environment: Vec<(String, String)>,
     log: PathBuf,
+    client: reqwest::Client,
     running: Option<Running>,
 }
 
@@ -58,6 +60,7 @@ impl Process {
             program: programs().await.join(name),
             environment: environment.iter().map(owned).collect(),
             log: dir.join(format!("{name}-{}.log", addr.port())),
+            client: http::client(),
             running: None,
         };
         process.start_again();
@@ -98,7 +101,8 @@ impl Process {
 
     /// Whether it says that it is ready now.
     pub async fn is_ready(&self) -> bool {
-        let asked = http::client()
+        let asked = self
+            .client
             .get(self.url("/readyz"))
             .timeout(Duration::from_secs(2));
         asked
@@ -202,6 +206,9 @@ async fn programs() -> &'static Path {
 }
 
 async fn build() -> PathBuf {
+    if let Some(built) = std::env::var_os("SERVICE_PROGRAMS") {
+        return std::fs::canonicalize(built).or_panic("SERVICE_PROGRAMS");
+    }
     let profile = if cfg!(debug_assertions) {
         "dev"
     } else {
