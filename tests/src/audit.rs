@@ -17,36 +17,48 @@ use crate::{
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
 
-/// The places where the events of the routes of one listener can be.
-pub struct Audit<'a> {
-    /// The queues of the routes.
-    pub management: &'a Management,
-    /// Address of the logger as a URL, and the name of the route to it.
-    pub logger: Option<(String, &'a str)>,
-    /// The sink, and the name of the route to it.
-    pub sink: Option<(&'a Sink, &'a str)>,
+/// The places where the events of a listener with a route to a sink, and perhaps one to a logger,
+/// can be.
+pub struct Audit {
+    management: Management,
+    sink_route: String,
+    /// Route and URL.
+    logger: Option<(String, String)>,
     /// Ids that the logger was seen to have.
     stored: BTreeSet<String>,
 }
 
-impl<'a> Audit<'a> {
-    /// An audit of the queues alone.
-    pub fn new(management: &'a Management) -> Self {
+impl Audit {
+    /// An audit of the queues and the sink of `sink_route`.
+    pub fn new(management: &Management, sink_route: &str) -> Self {
         Self {
-            management,
+            management: management.clone(),
+            sink_route: sink_route.to_owned(),
             logger: None,
-            sink: None,
             stored: BTreeSet::new(),
+        }
+    }
+
+    /// The same, and of the logger at `url`, to which `route` leads.
+    pub fn with_logger(self, route: &str, url: String) -> Self {
+        Self {
+            logger: Some((route.to_owned(), url)),
+            ..self
         }
     }
 
     /// Looks until every accepted event is at the destination of each route or a dead letter of
     /// it, or until `deadline` is over; then into all queues too. Dead letters are taken out of
     /// their queue in the course of it.
-    pub async fn settle(&mut self, ledger: &mut Ledger, deadline: Duration) -> Reconciliation {
+    pub async fn settle(
+        &mut self,
+        sink: &Sink,
+        ledger: &mut Ledger,
+        deadline: Duration,
+    ) -> Reconciliation {
         let end = Instant::now() + deadline;
         loop {
-            self.deliveries(ledger).await;
+            self.deliveries(sink, ledger).await;
             self.dead_letters(ledger).await;
             let balance = ledger.reconcile();
             if balance.lost.is_empty() {
@@ -58,17 +70,15 @@ impl<'a> Audit<'a> {
             tokio::time::sleep(PAUSE).await;
         }
         self.queues(ledger).await;
-        self.deliveries(ledger).await;
+        self.deliveries(sink, ledger).await;
         ledger.reconcile()
     }
 
-    async fn deliveries(&mut self, ledger: &mut Ledger) {
-        if let Some((sink, route)) = self.sink {
-            ledger.delivered(route, sink.take());
-        }
-        if let Some((url, route)) = self.logger.clone() {
+    async fn deliveries(&mut self, sink: &Sink, ledger: &mut Ledger) {
+        ledger.delivered(&self.sink_route, sink.take());
+        if let Some((route, url)) = self.logger.clone() {
             let stored = self.newly_stored(&url).await;
-            ledger.delivered(route, stored);
+            ledger.delivered(&route, stored);
         }
     }
 
@@ -110,7 +120,7 @@ impl<'a> Audit<'a> {
                 ledger.dead(route, &id_of(&message), &reason);
             }
         }
-        if let Some((url, _route)) = &self.logger {
+        if let Some((_route, url)) = &self.logger {
             self.stored_dead_letters(url, ledger).await;
         }
     }
@@ -153,9 +163,9 @@ impl<'a> Audit<'a> {
         }
     }
 
-    fn routes(&self) -> impl Iterator<Item = &'a str> + use<'a> {
-        let logger = self.logger.as_ref().map(|(_, route)| *route);
-        logger.into_iter().chain(self.sink.map(|(_, route)| route))
+    fn routes(&self) -> impl Iterator<Item = &str> {
+        let logger = self.logger.iter().map(|(route, _)| route.as_str());
+        logger.chain([self.sink_route.as_str()])
     }
 }
 

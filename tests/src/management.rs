@@ -84,6 +84,26 @@ impl Management {
         self.expect(Method::DELETE, &path, None).await;
     }
 
+    /// How many bindings lead from an exchange to queues; none from one that is not there.
+    pub async fn bindings(&self, exchange: &str) -> usize {
+        let path = format!("exchanges/{}/{exchange}/bindings/source", self.virtual_host);
+        let (_status, bindings) = self.call(Method::GET, &path, None).await;
+        bindings.as_array().map_or(0, Vec::len)
+    }
+
+    /// Versions of RabbitMQ and of Erlang.
+    pub async fn versions(&self) -> (String, String) {
+        let overview = self.get("overview").await;
+        let version = |name| overview[name].as_str().unwrap_or_default().to_owned();
+        (version("rabbitmq_version"), version("erlang_version"))
+    }
+
+    /// Deletes the virtual host with all that is in it.
+    pub async fn delete_virtual_host(&self) {
+        let path = format!("vhosts/{}", self.virtual_host);
+        self.expect(Method::DELETE, &path, None).await;
+    }
+
     /// Names of the connections to the virtual host; no two are ever the same.
     pub async fn connections(&self) -> BTreeSet<String> {
         let path = format!("vhosts/{}/connections", self.virtual_host);

@@ -84,9 +84,9 @@ impl Ledger {
         gaps.max().unwrap_or_default()
     }
 
-    /// Times from the request to the first delivery to `route`, of the accepted events that it
-    /// took, in ascending order.
-    pub fn latencies(&self, route: &str) -> Vec<Duration> {
+    /// Times from the request to the first delivery to `route`, in ascending order, of the accepted
+    /// events that it took and that are `chosen`.
+    pub fn latencies(&self, route: &str, chosen: impl Fn(&Sent) -> bool) -> Vec<Duration> {
         let places = self.routes.get(route).into_iter();
         let mut first = BTreeMap::<&str, Instant>::new();
         for delivery in places.flat_map(|places| &places.deliveries) {
@@ -97,6 +97,7 @@ impl Ledger {
         }
         let mut latencies: Vec<_> = self
             .accepted()
+            .filter(|(_, sent)| chosen(sent))
             .filter_map(|(id, sent)| Some(first.get(id)?.duration_since(sent.at)))
             .collect();
         latencies.sort_unstable();
@@ -218,7 +219,7 @@ mod tests {
         ledger.sent([accepted(1, at(0)), accepted(2, at(10))]);
         ledger.delivered("one", [delivery(1, at(1)), delivery(2, at(100))]);
         assert_eq!(ledger.longest_gap("one"), Duration::from_secs(9));
-        let latencies = ledger.latencies("one");
+        let latencies = ledger.latencies("one", |_| true);
         assert_eq!(latencies, [1, 90].map(Duration::from_secs));
     }
 }
