@@ -3,8 +3,11 @@
 # up and up_build start a Docker engine where none runs, and leave it running with the suite.
 COMPOSE := scripts/docker-engine --stay scripts/compose
 
+# RABBITMQ=4 tests with nodes of the image, which takes an engine; else they are of the package.
+NODES := $(if $(filter 4,$(RABBITMQ)),scripts/docker-engine)
+
 .DEFAULT_GOAL := help
-.PHONY: help run test test-compose up_build up down logs fmt lint clean
+.PHONY: help run test chaos test-compose up_build up down logs fmt lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,7 +16,10 @@ run: ## build and run everything on this machine until Ctrl-C; no Docker needed
 	@scripts/run
 
 test: ## unit and end-to-end tests, with a private RabbitMQ and PostgreSQL
-	@scripts/test
+	@$(NODES) scripts/test
+
+chaos: ## break everything under load for half an hour, and balance all events; RABBITMQ=3 or 4
+	@$(NODES) scripts/chaos $(CHAOS)
 
 test-compose: ## the Docker test: build, start, use and remove the composed suite
 	@scripts/docker-engine scripts/test-compose

@@ -57,6 +57,20 @@ impl Management {
         usize::try_from(depth).or_panic("a number of messages")
     }
 
+    /// Takes all messages of a queue out of it; none of a queue that is not there.
+    pub async fn empty(&self, queue: &str) -> Vec<Value> {
+        let mut all = Vec::new();
+        let path = self.queue_path(queue);
+        while self.call(Method::GET, &path, None).await.0 != StatusCode::NOT_FOUND {
+            let taken = self.take(queue).await;
+            if taken.is_empty() {
+                break;
+            }
+            all.extend(taken);
+        }
+        all
+    }
+
     /// Takes the messages of a queue out of it, up to 1,000.
     pub async fn take(&self, queue: &str) -> Vec<Value> {
         let path = format!("{}/get", self.queue_path(queue));
@@ -82,6 +96,26 @@ impl Management {
         let policy = json!({"pattern": pattern, "definition": definition, "apply-to": "queues"});
         let path = format!("policies/{}/{name}", self.virtual_host);
         self.expect(Method::PUT, &path, Some(policy)).await;
+    }
+
+    /// How many bindings lead from an exchange to queues; none from one that is not there.
+    pub async fn bindings(&self, exchange: &str) -> usize {
+        let path = format!("exchanges/{}/{exchange}/bindings/source", self.virtual_host);
+        let (_status, bindings) = self.call(Method::GET, &path, None).await;
+        bindings.as_array().map_or(0, Vec::len)
+    }
+
+    /// Versions of RabbitMQ and of Erlang.
+    pub async fn versions(&self) -> (String, String) {
+        let overview = self.get("overview").await;
+        let version = |name| overview[name].as_str().unwrap_or_default().to_owned();
+        (version("rabbitmq_version"), version("erlang_version"))
+    }
+
+    /// Deletes the virtual host with all that is in it.
+    pub async fn delete_virtual_host(&self) {
+        let path = format!("vhosts/{}", self.virtual_host);
+        self.expect(Method::DELETE, &path, None).await;
     }
 
     /// Names of the connections to the virtual host; no two are ever the same.

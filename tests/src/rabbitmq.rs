@@ -5,6 +5,7 @@
 //! pipe to its standard input closes, however this process ends.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
     sync::atomic::{AtomicU32, Ordering},
@@ -42,10 +43,20 @@ struct Running {
 
 /// A virtual host of a node, which no other test uses.
 pub struct VirtualHost {
+    /// Its name.
+    pub name: String,
     /// For `AMQP_URL`.
     pub url: String,
     /// RabbitMQ's own view of what is in it.
     pub management: Management,
+}
+
+impl VirtualHost {
+    /// Its URL by way of a proxy.
+    pub fn url_through(&self, proxy: SocketAddr) -> String {
+        let (credentials, _addr) = self.url.rsplit_once('@').unwrap_or_default();
+        format!("{credentials}@{proxy}/{}", self.name)
+    }
 }
 
 impl Node {
@@ -88,22 +99,6 @@ impl Node {
         }
     }
 
-    /// Runs `rabbitmqctl` against the node, and returns what it printed.
-    pub async fn ctl(&self, arguments: &[&str]) -> String {
-        let mut script = Command::new(scripts().join("rabbitmq-node"));
-        script.arg("--ctl").arg(self.dir.path()).args(arguments);
-        let output = timeout(CTL_DEADLINE, script.stdin(Stdio::null()).output()).await;
-        let output = output
-            .or_panic("rabbitmqctl ends in time")
-            .or_panic("rabbitmqctl");
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "rabbitmqctl {arguments:?}: {errors}"
-        );
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
     /// Makes a virtual host.
     pub async fn virtual_host(&self) -> VirtualHost {
         static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -113,7 +108,40 @@ impl Node {
         VirtualHost {
             url: format!("{}/{name}", self.address),
             management,
+            name,
         }
+    }
+
+    /// Where the node listens for AMQP.
+    pub fn addr(&self) -> SocketAddr {
+        let (_credentials, addr) = self.address.rsplit_once('@').unwrap_or_default();
+        addr.parse().or_panic(&self.address)
+    }
+
+    /// `kill -9`, and waits until the node is gone. [`Self::start_again`] brings it back.
+    pub async fn kill(&mut self) {
+        let Some(Running { mut script, pid }) = self.running.take() else {
+            panic!("the node does not run");
+        };
+        signal(pid, "KILL");
+        timeout(STOP_DEADLINE, script.wait())
+            .await
+            .or_panic("scripts/rabbitmq-node notices in time")
+            .or_panic("scripts/rabbitmq-node ends");
+    }
+
+    /// Runs `rabbitmqctl` with `arguments` against the node, to its end.
+    pub async fn ctl(&self, arguments: &[&str]) {
+        let run = Command::new(scripts().join("rabbitmq-node"))
+            .arg("--ctl")
+            .arg(self.dir.path())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output();
+        let output = timeout(CTL_DEADLINE, run).await;
+        let output = output.or_panic("rabbitmqctl ends").or_panic("rabbitmqctl");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
     }
 
     async fn launch(&mut self, options: &[&str]) {
