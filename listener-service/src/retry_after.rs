@@ -31,6 +31,8 @@ fn parse(value: &str, now: SystemTime) -> Option<Duration> {
 mod tests {
     use std::time::UNIX_EPOCH;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -56,6 +58,33 @@ mod tests {
                 seconds.map(Duration::from_secs),
                 "{value:?}"
             );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_target_asks_for_is_within_the_cap(
+            value in prop_oneof![
+                any::<String>(),
+                any::<i128>().prop_map(|seconds| seconds.to_string()),
+                "[0-9]{1,40}",
+                any::<u32>().prop_map(|at| {
+                    httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(at.into()))
+                }),
+                "(Sun|Mon), [0-9]{2} (Feb|Nov) [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT",
+            ],
+            now in any::<u32>(),
+        ) {
+            let now = UNIX_EPOCH + Duration::from_secs(now.into());
+            if let Some(wait) = parse(&value, now) {
+                prop_assert!(!wait.is_zero() && wait <= MAX);
+            }
+        }
+
+        #[test]
+        fn seconds_are_taken_at_their_word(seconds in 1..=3600_u64) {
+            let asked = parse(&seconds.to_string(), UNIX_EPOCH);
+            prop_assert_eq!(asked, Some(Duration::from_secs(seconds)));
         }
     }
 }

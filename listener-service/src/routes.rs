@@ -103,6 +103,8 @@ fn default_token(token_file: &mut Option<PathBuf>, target: &str, config: &Config
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn config() -> Config {
@@ -187,5 +189,53 @@ mod tests {
             refused(&route(name, pattern, target));
         }
         refused("");
+    }
+
+    /// One line of a file of routes, most of them as they should be.
+    fn line() -> impl Strategy<Value = String> {
+        prop_oneof![
+            2 => "\\[\\[(route|request)\\]\\]",
+            2 => "(name|service|key) = \"[a-z.#]{0,5}\"",
+            2 => "bindings = \\[\"[a-z.#*]{0,8}\"\\]",
+            2 => "target = \"(http://a/|\\$\\{LOGGER_URL\\}/|\\$\\{NO_SUCH\\}|[ -!#-~]{0,9})\"",
+            2 => "(concurrency|prefetch|timeout_ms) = -?[0-9]{1,20}",
+            2 => "retry_ms = \\[[0-9]{1,20}, 1000\\]",
+            1 => any::<String>(),
+        ]
+    }
+
+    proptest! {
+        /// A file that is accepted names nothing twice, and keeps to every limit.
+        #[test]
+        fn any_text_is_a_file_of_routes_or_refused(
+            lines in proptest::collection::vec(line(), 0..12),
+        ) {
+            let Ok(routes) = Routes::parse(&lines.join("\n"), &config()) else {
+                return Ok(());
+            };
+            let flows = routes.events.iter().map(|route| route.flow);
+            for flow in flows.chain(routes.requests.iter().map(|route| route.flow)) {
+                prop_assert!(flow.concurrency >= 1 && flow.prefetch >= flow.concurrency);
+            }
+            let names: HashSet<_> = routes.events.iter().map(|route| &route.name).collect();
+            prop_assert_eq!(names.len(), routes.events.len());
+        }
+
+        #[test]
+        fn a_file_of_one_route_is_accepted_as_it_is_written(
+            name in "[A-Za-z0-9_-]{1,100}", concurrency in 1..=1024_u16, ahead in 0..=1000_u16,
+            wait in 1..=86_400_000_u64,
+        ) {
+            let prefetch = concurrency + ahead;
+            let text = format!(
+                "[[route]]\nname = \"{name}\"\nbindings = [\"#\"]\ntarget = \"http://a/\"\n\
+                 concurrency = {concurrency}\nprefetch = {prefetch}\nretry_ms = [{wait}]\n"
+            );
+            let route = Routes::parse(&text, &config()).unwrap().events.remove(0);
+            prop_assert_eq!(route.name, name);
+            prop_assert_eq!(route.flow.concurrency, concurrency);
+            prop_assert_eq!(route.flow.prefetch, prefetch);
+            prop_assert_eq!(route.retries, [Duration::from_millis(wait)]);
+        }
     }
 }

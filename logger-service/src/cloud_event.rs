@@ -122,6 +122,7 @@ fn attributes(headers: &HeaderMap) -> Result<BTreeMap<String, String>, Problem> 
 #[cfg(test)]
 mod tests {
     use axum::http::{HeaderName, HeaderValue};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -231,5 +232,55 @@ mod tests {
             problem.message().contains("id is given more than once"),
             "{problem:?}"
         );
+    }
+
+    fn header() -> impl Strategy<Value = (String, Vec<u8>)> {
+        let name = prop_oneof![
+            4 => "ce-(id|type|source|specversion|subject|time|traceparent|[a-z]{0,9})",
+            1 => "(traceparent|content-type|idempotency-key)",
+        ];
+        let value = prop_oneof![
+            2 => Just(b"1.0".to_vec()),
+            4 => "[ -~]{0,30}".prop_map(String::into_bytes),
+            1 => "(%00|%[0-9a-fA-F]{0,2}){0,9}".prop_map(String::into_bytes),
+            1 => "\"[ -~]{0,9}\"?".prop_map(String::into_bytes),
+            1 => "[a-z]{250,1100}".prop_map(String::into_bytes),
+            1 => proptest::collection::vec(any::<u8>(), 0..20),
+        ];
+        (name, value)
+    }
+
+    proptest! {
+        /// What is accepted fits its columns, PostgreSQL's text without U+0000 among them.
+        #[test]
+        fn any_headers_are_an_event_or_refused(
+            some in proptest::collection::vec(header(), 0..8),
+            all in any::<bool>(),
+            body in proptest::collection::vec(any::<u8>(), 0..40),
+        ) {
+            let mut headers = HeaderMap::new();
+            if all {
+                for (name, value) in REQUIRED {
+                    headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+                }
+            }
+            for (name, value) in some {
+                if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+                    headers.insert(name, value);
+                }
+            }
+            match read(&headers, &Bytes::from(body), Timestamp::UNIX_EPOCH) {
+                Err(problem) => prop_assert_eq!(problem.status(), 400),
+                Ok(event) => {
+                    let subject = event.subject.unwrap_or_default();
+                    for text in [&event.id, &event.event_type, &event.source, &subject] {
+                        prop_assert!(text.len() <= 1024 && !text.contains('\0'));
+                    }
+                    prop_assert!(!event.attributes.contains('\0'));
+                    let attributes: serde_json::Value = serde_json::from_str(&event.attributes).unwrap();
+                    prop_assert!(attributes.is_object());
+                }
+            }
+        }
     }
 }

@@ -68,9 +68,7 @@ pub(super) async fn log(
     entry: Box<RawValue>,
 ) -> Result<Response, Problem> {
     let idempotency_key = Key::read(headers)?;
-    let routing_key = routing_key(&body::parse(entry.get().as_bytes())?)?;
-    let entry: Box<str> = entry.into();
-    let data = Bytes::from(entry.into_boxed_bytes());
+    let (routing_key, data) = read(entry)?;
     let mut event = Event::new(&routing_key, SOURCE, "application/json", data);
     event.extensions.extend(traceparent(headers));
     let Some(key) = idempotency_key else {
@@ -89,6 +87,13 @@ pub(super) async fn log(
         Published::Now => Ok(answer),
         Published::Before => Ok(([(REPLAYED, "true")], answer).into_response()),
     }
+}
+
+/// The routing key of an entry, and the entry itself as data, byte for byte.
+pub(super) fn read(entry: Box<RawValue>) -> Result<(RoutingKey, Bytes), Problem> {
+    let routing_key = routing_key(&body::parse(entry.get().as_bytes())?)?;
+    let entry: Box<str> = entry.into();
+    Ok((routing_key, Bytes::from(entry.into_boxed_bytes())))
 }
 
 async fn publish(app: &App, event: Event, key: &RoutingKey) -> Result<(), Problem> {

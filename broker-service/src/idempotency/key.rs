@@ -76,6 +76,7 @@ fn unquoted(quoted: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use axum::http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -144,5 +145,32 @@ mod tests {
         let twice = read(&[b"key", b"key"]).unwrap_err();
         assert_eq!(twice.status(), 400);
         assert!(twice.message().contains("Idempotency-Key"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_a_key_or_refused(
+            value in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..300),
+                r#"[ \t]{0,2}"?[ -~]{0,260}"?[ \t]{0,2}"#.prop_map(String::into_bytes),
+            ],
+        ) {
+            let Ok(header) = HeaderValue::from_bytes(&value) else {
+                return Ok(());
+            };
+            let headers = HeaderMap::from_iter([(HEADER, header)]);
+            match Key::read(&headers) {
+                Ok(key) => prop_assert!(key.is_some_and(|key| key.event_id().len() == 36)),
+                Err(problem) => prop_assert_eq!(problem.status(), 400),
+            }
+        }
+
+        #[test]
+        fn quoting_a_key_changes_nothing(key in "[!#-\\[\\]-~]{1,255}") {
+            let quoted = format!("\"{key}\"");
+            let bare = read(&[key.as_bytes()]).unwrap();
+            prop_assert_eq!(bare, Some(Key::of(&key)));
+            prop_assert_eq!(read(&[quoted.as_bytes()]).unwrap(), bare);
+        }
     }
 }

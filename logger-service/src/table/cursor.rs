@@ -42,6 +42,8 @@ impl Cursor {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -57,6 +59,20 @@ mod tests {
         let forged = URL_SAFE_NO_PAD.encode([41i64.to_be_bytes(), [0; 8]].concat());
         for text in ["", "x", "42", &text[1..], &format!("{text}A"), &forged] {
             assert_eq!(Cursor::decode(text, &filter), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn of_all_texts_only_its_own_is_a_cursor(
+            text in prop_oneof![any::<String>(), "[A-Za-z0-9_-]{22}", "[A-Za-z0-9_-]{0,30}"],
+            number in any::<i64>(),
+        ) {
+            let filter = Filter::default();
+            // A made-up text is one in 2^64.
+            prop_assert_eq!(Cursor::decode(&text, &filter), None);
+            let own = Cursor(number).encode(&filter);
+            prop_assert_eq!(Cursor::decode(&own, &filter), Some(Cursor(number)));
         }
     }
 }
