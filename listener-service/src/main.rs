@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::{Parser, Subcommand};
-use listener_service::Config;
+use listener_service::{Config, DeadLettersCommand};
 use service_kit::telemetry::{self, TelemetryConfig};
 use service_kit::{healthcheck, server, shutdown};
 
@@ -23,16 +23,24 @@ struct Cli {
 }
 
 #[derive(Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, once")]
 enum Command {
     /// Exit 0 when the service at the same address is ready
     Healthcheck,
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    if let Some(Command::Healthcheck) = cli.command {
-        return healthcheck::run(cli.addr).await;
+    match cli.command {
+        Some(Command::Healthcheck) => return healthcheck::run(cli.addr).await,
+        Some(Command::DeadLetters(command)) => {
+            let token_file = cli.config.http.api_token_file.as_deref();
+            return command.run(cli.addr, token_file).await;
+        }
+        None => {}
     }
     let _telemetry = telemetry::init(&cli.telemetry)?;
     let listener = server::bind(cli.addr).await?;

@@ -7,6 +7,7 @@ use lapin::BasicProperties;
 
 use crate::{
     Event,
+    death::Death,
     handoff::{ATTEMPT, ORIGINAL_EXCHANGE, ORIGINAL_KEY},
     headers::{integer, text},
     topology::RETRY_EXCHANGE,
@@ -40,9 +41,11 @@ impl Delivery {
         let headers = properties.headers().as_ref();
         // These headers count only on what came through our own exchange; anyone may forge them.
         let handed_off = headers.filter(|_| exchange.as_str() == RETRY_EXCHANGE);
-        let original = |name, now: &str| {
+        let died = handed_off.and_then(Death::last);
+        let original = |name, died: Option<&str>, now: &str| {
             handed_off
                 .and_then(|headers| text(headers, name))
+                .or(died)
                 .unwrap_or(now)
                 .to_owned()
         };
@@ -50,8 +53,10 @@ impl Delivery {
             .and_then(|headers| integer(headers, ATTEMPT))
             .and_then(|attempt| u32::try_from(attempt).ok())
             .map_or(1, |attempt| attempt.max(1));
-        let exchange = original(ORIGINAL_EXCHANGE, exchange.as_str());
-        let routing_key = original(ORIGINAL_KEY, routing_key.as_str());
+        let from = died.as_ref().and_then(|death| death.exchange);
+        let exchange = original(ORIGINAL_EXCHANGE, from, exchange.as_str());
+        let key = died.as_ref().and_then(|death| death.routing_key);
+        let routing_key = original(ORIGINAL_KEY, key, routing_key.as_str());
         Self {
             event: Event::read(&exchange, &routing_key, &properties, Bytes::from(data)),
             queue: queue.to_owned(),
