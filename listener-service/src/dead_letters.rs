@@ -13,7 +13,7 @@ mod replay_job;
 mod routes;
 mod store;
 
-pub use command::DeadLettersCommand;
+pub(crate) use command::DeadLettersCommand;
 pub(crate) use drain::Drain;
 pub(crate) use replay::Replayer;
 pub(crate) use routes::{absent, routes};

@@ -6,6 +6,7 @@
 
 mod admin;
 mod breaker;
+mod command;
 mod config;
 mod dead_letters;
 mod event_route;
@@ -35,8 +36,8 @@ use crate::{
     routes::Routes,
 };
 pub use crate::{
+    command::Command,
     config::{Config, DeadLetters},
-    dead_letters::DeadLettersCommand,
 };
 
 const SERVICE: &str = "listener-service";

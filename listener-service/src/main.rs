@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use clap::{Parser, Subcommand};
-use listener_service::{Config, DeadLettersCommand};
+use clap::Parser;
+use listener_service::{Command, Config};
 use service_kit::telemetry::{self, TelemetryConfig};
-use service_kit::{healthcheck, server, shutdown};
+use service_kit::{server, shutdown};
 
 /// Consumes queues of RabbitMQ and forwards each event over HTTP.
 #[derive(Parser)]
@@ -22,25 +22,11 @@ struct Cli {
     command: Option<Command>,
 }
 
-#[derive(Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, once")]
-enum Command {
-    /// Exit 0 when the service at the same address is ready
-    Healthcheck,
-    #[command(subcommand)]
-    DeadLetters(DeadLettersCommand),
-}
-
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    match cli.command {
-        Some(Command::Healthcheck) => return healthcheck::run(cli.addr).await,
-        Some(Command::DeadLetters(command)) => {
-            let token_file = cli.config.http.api_token_file.as_deref();
-            return command.run(cli.addr, token_file).await;
-        }
-        None => {}
+    if let Some(command) = cli.command {
+        return command.run(cli.addr, &cli.config).await;
     }
     let _telemetry = telemetry::init(&cli.telemetry)?;
     let listener = server::bind(cli.addr).await?;

@@ -22,10 +22,6 @@ use crate::dead_letters::{
 };
 
 /// Events that could not be delivered: look at them, replay them, discard them
-#[expect(
-    missing_docs,
-    reason = "a comment on the selection would stand above every filter in the help"
-)]
 #[derive(Debug, Subcommand)]
 pub enum DeadLettersCommand {
     /// List them, newest first
