@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 use sqlx::{AnyPool, AssertSqlSafe};
 use store::{StoreError, deadline};
 
+use crate::dialect::placeholders;
 use crate::event::{Data, Event};
-use crate::table::{COLUMN_COUNT, COLUMNS, Table, placeholders};
+use crate::table::{COLUMN_COUNT, COLUMNS, Table};
 
 /// What became of an event. In every case one event with its id is in the store, committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,10 +59,7 @@ async fn insert_unknown(pool: &AnyPool, events: &[&Event]) -> Result<HashSet<Str
     // Safe: only the number of placeholders varies.
     let mut query = sqlx::query_scalar(AssertSqlSafe(sql));
     for event in events {
-        let (text, bytes) = match &event.data {
-            Data::Text(text) => (Some(text.as_str()), None),
-            Data::Bytes(bytes) => (None, Some(bytes.as_slice())),
-        };
+        let (text, bytes) = event.data.columns();
         query = query
             .bind(event.id.as_str())
             .bind(event.event_type.as_str())

@@ -122,7 +122,7 @@ pub async fn events_outlive_the_service(site: Site) {
     assert_eq!(json!(second.ids("q=X").await), json!(["2", "1"]));
 }
 
-async fn witness(site: &Site) -> AnyPool {
+pub async fn witness(site: &Site) -> AnyPool {
     sqlx::any::install_default_drivers();
     AnyPool::connect(&site.database_url)
         .await
