@@ -2,17 +2,19 @@
 
 use std::io::{self, Write, stdout};
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 
 /// Heading, member of the answer, and most characters of each column of the list.
-const COLUMNS: [(&str, &str, usize); 7] = [
+const COLUMNS: [(&str, &str, usize); 8] = [
     ("ID", "id", 36),
-    ("DIED AT", "died_at", 20),
+    ("DIED AT", "died_at", 19),
     ("ROUTE", "route", 20),
     ("TYPE", "type", 24),
     ("TRIES", "attempts", 5),
     ("STATE", "state", 9),
-    ("REASON", "reason", 80),
+    ("REASON", "reason", 60),
+    ("ANSWER", "answer", 60),
 ];
 /// What `show` prints above the data, in this order.
 const MEMBERS: [&str; 15] = [
@@ -57,7 +59,14 @@ pub(super) fn letter(answer: &[u8], json: bool) -> anyhow::Result<()> {
     if json {
         return raw(answer);
     }
+    /// What must be shown as it is, in the order and the numbers of its sender.
+    #[derive(Deserialize)]
+    struct AsItIs<'a> {
+        #[serde(borrow)]
+        data: Option<&'a RawValue>,
+    }
     let letter: Value = serde_json::from_slice(answer)?;
+    let AsItIs { data } = serde_json::from_slice(answer)?;
     let mut out = stdout().lock();
     for member in MEMBERS {
         let value = text(&letter[member]);
@@ -71,9 +80,14 @@ pub(super) fn letter(answer: &[u8], json: bool) -> anyhow::Result<()> {
         "event",
         shown(&letter["event"].to_string())
     )?;
-    match &letter["data_base64"] {
-        Value::String(base64) => writeln!(out, "{:<14} {base64}", "data_base64")?,
-        _ => writeln!(out, "{:<14} {}", "data", shown(&letter["data"].to_string()))?,
+    match data {
+        Some(data) => writeln!(out, "{:<14} {}", "data", shown(data.get()))?,
+        None => writeln!(
+            out,
+            "{:<14} {}",
+            "data_base64",
+            text(&letter["data_base64"])
+        )?,
     }
     Ok(())
 }
@@ -94,7 +108,10 @@ fn table(out: &mut impl Write, letters: &[Value]) -> io::Result<()> {
     let rows: Vec<Vec<String>> = letters
         .iter()
         .map(|letter| {
-            let cell = |(_, member, width): &(_, &str, usize)| cut(&text(&letter[*member]), *width);
+            let cell = |(_, member, width): &(_, &str, usize)| match *member {
+                "died_at" => text(&letter["died_at"]).chars().take(*width).collect(),
+                member => cut(&text(&letter[member]), *width),
+            };
             COLUMNS.iter().map(cell).collect()
         })
         .collect();
@@ -147,7 +164,8 @@ mod tests {
     fn a_list_has_columns_as_wide_as_they_need_and_no_control_characters() {
         let letters = [
             json!({"id": "a", "died_at": "2026-11-20T21:00:00.123456Z", "route": "mailer",
-                   "type": "order.placed", "attempts": 3, "state": "dead", "reason": "\u{1b}[31m x"}),
+                   "type": "order.placed", "attempts": 3, "state": "dead", "reason": "\u{1b}[31m x",
+                   "answer": "y".repeat(61)}),
             json!({"id": "b"}),
         ];
         let mut out = Vec::new();
@@ -155,9 +173,12 @@ mod tests {
         let out = String::from_utf8(out).unwrap();
         assert_eq!(
             out,
-            "ID  DIED AT               ROUTE   TYPE          TRIES  STATE  REASON\n\
-             a   2026-11-20T21:00:00…  mailer  order.placed  3      dead    [31m x\n\
-             b\n"
+            format!(
+                "ID  DIED AT              ROUTE   TYPE          TRIES  STATE  REASON   ANSWER\n\
+                 a   2026-11-20T21:00:00  mailer  order.placed  3      dead    [31m x  {}…\n\
+                 b\n",
+                "y".repeat(59)
+            )
         );
     }
 }

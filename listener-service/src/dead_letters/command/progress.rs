@@ -1,15 +1,16 @@
 //! How far a replay is: a bar for people on a terminal, JSON lines for programs.
 
 use std::{
+    fmt,
     io::{Write as _, stdout},
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use crate::dead_letters::{command::print::shown, replay_job::Line};
 
-const TEMPLATE: &str = "{wide_bar} {pos}/{len}  {per_sec}  {eta} left{msg}";
+const TEMPLATE: &str = "{wide_bar} {pos}/{len}  {rate}  {eta} left{msg}";
 
 pub(super) enum Progress {
     Json,
@@ -23,8 +24,9 @@ impl Progress {
             return Self::Json;
         }
         let style = ProgressStyle::with_template(TEMPLATE);
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::new(0);
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        bar.set_style(style.with_key("rate", rate));
         bar.enable_steady_tick(Duration::from_millis(200));
         Self::Bar(bar)
     }
@@ -59,4 +61,8 @@ impl Progress {
             }
         }
     }
+}
+
+fn rate(state: &ProgressState, out: &mut dyn fmt::Write) {
+    let _ = write!(out, "{:.0}/s", state.per_sec()); // a text takes what is written
 }
