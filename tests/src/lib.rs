@@ -3,10 +3,17 @@
 //!
 //! Nothing here is mocked. What a test needs and cannot have makes it fail.
 
+pub mod audit;
 pub mod http;
+pub mod ledger;
+pub mod load;
 pub mod management;
+pub mod port;
 pub mod postgres;
+pub mod process;
+pub mod proxy;
 pub mod rabbitmq;
+pub mod sink;
 pub mod suite;
 pub mod target;
 

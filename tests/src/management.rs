@@ -50,6 +50,20 @@ impl Management {
         self.get(&self.queue_path(queue)).await["arguments"].clone()
     }
 
+    /// Takes all messages of a queue out of it; none of a queue that is not there.
+    pub async fn empty(&self, queue: &str) -> Vec<Value> {
+        let mut all = Vec::new();
+        let path = self.queue_path(queue);
+        while self.call(Method::GET, &path, None).await.0 != StatusCode::NOT_FOUND {
+            let taken = self.take(queue).await;
+            if taken.is_empty() {
+                break;
+            }
+            all.extend(taken);
+        }
+        all
+    }
+
     /// Takes the messages of a queue out of it, up to 1,000.
     pub async fn take(&self, queue: &str) -> Vec<Value> {
         let path = format!("{}/get", self.queue_path(queue));

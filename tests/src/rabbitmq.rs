@@ -5,6 +5,7 @@
 //! pipe to its standard input closes, however this process ends.
 
 use std::{
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
     sync::atomic::{AtomicU32, Ordering},
@@ -23,6 +24,7 @@ use crate::{OrPanic as _, management::Management};
 
 const START_DEADLINE: Duration = Duration::from_secs(120);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
+const CTL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A node of RabbitMQ with its data in a directory of its own.
 pub struct Node {
@@ -40,10 +42,20 @@ struct Running {
 
 /// A virtual host of a node, which no other test uses.
 pub struct VirtualHost {
+    /// Its name.
+    pub name: String,
     /// For `AMQP_URL`.
     pub url: String,
     /// RabbitMQ's own view of what is in it.
     pub management: Management,
+}
+
+impl VirtualHost {
+    /// Its URL by way of a proxy.
+    pub fn url_through(&self, proxy: SocketAddr) -> String {
+        let (credentials, _addr) = self.url.rsplit_once('@').unwrap_or_default();
+        format!("{credentials}@{proxy}/{}", self.name)
+    }
 }
 
 impl Node {
@@ -95,7 +107,40 @@ impl Node {
         VirtualHost {
             url: format!("{}/{name}", self.address),
             management,
+            name,
         }
+    }
+
+    /// Where the node listens for AMQP.
+    pub fn addr(&self) -> SocketAddr {
+        let (_credentials, addr) = self.address.rsplit_once('@').unwrap_or_default();
+        addr.parse().or_panic(&self.address)
+    }
+
+    /// `kill -9`, and waits until the node is gone. [`Self::start_again`] brings it back.
+    pub async fn kill(&mut self) {
+        let Some(Running { mut script, pid }) = self.running.take() else {
+            panic!("the node does not run");
+        };
+        signal(pid, "KILL");
+        timeout(STOP_DEADLINE, script.wait())
+            .await
+            .or_panic("scripts/rabbitmq-node notices in time")
+            .or_panic("scripts/rabbitmq-node ends");
+    }
+
+    /// Runs `rabbitmqctl` with `arguments` against the node, to its end.
+    pub async fn ctl(&self, arguments: &[&str]) {
+        let run = Command::new(scripts().join("rabbitmq-node"))
+            .arg("--ctl")
+            .arg(self.dir.path())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output();
+        let output = timeout(CTL_DEADLINE, run).await;
+        let output = output.or_panic("rabbitmqctl ends").or_panic("rabbitmqctl");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {errors}");
     }
 
     async fn launch(&mut self, options: &[&str]) {
