@@ -26,6 +26,8 @@ pub struct Delivery {
     pub routing_key: String,
     /// 1 for the first attempt. It counts the hand-offs of this suite, not RabbitMQ's deliveries.
     pub attempt: u32,
+    /// Whether this is a copy that came through our own exchange.
+    pub(crate) handed_off: bool,
     pub(crate) properties: BasicProperties,
 }
 
@@ -40,16 +42,17 @@ impl Delivery {
         } = delivery;
         let headers = properties.headers().as_ref();
         // These headers count only on what came through our own exchange; anyone may forge them.
-        let handed_off = headers.filter(|_| exchange.as_str() == RETRY_EXCHANGE);
-        let died = handed_off.and_then(Death::last);
+        let handed_off = exchange.as_str() == RETRY_EXCHANGE;
+        let trusted = headers.filter(|_| handed_off);
+        let died = trusted.and_then(Death::last);
         let original = |name, died: Option<&str>, now: &str| {
-            handed_off
+            trusted
                 .and_then(|headers| text(headers, name))
                 .or(died)
                 .unwrap_or(now)
                 .to_owned()
         };
-        let attempt = handed_off
+        let attempt = trusted
             .and_then(|headers| integer(headers, ATTEMPT))
             .and_then(|attempt| u32::try_from(attempt).ok())
             .map_or(1, |attempt| attempt.max(1));
@@ -63,6 +66,7 @@ impl Delivery {
             exchange,
             routing_key,
             attempt,
+            handed_off,
             properties,
         }
     }

@@ -68,6 +68,12 @@ impl Delivery {
         message
     }
 
+    /// The copy that takes this delivery's place at the end of its queue, without an attempt used
+    /// up. RabbitMQ counts how often a message itself came back, and gives it up at a limit.
+    pub fn put_back(&self, failure: &Failure) -> Message {
+        self.handoff(&self.queue, self.attempt, failure, Headers::new())
+    }
+
     /// The copy for the dead letters.
     pub fn dead_letter(&self, failure: &Failure) -> Message {
         let mut headers = Headers::new();
@@ -86,7 +92,7 @@ impl Delivery {
         let inherited = self.properties.headers().as_ref();
         let first = inherited
             .and_then(|headers| text(headers, FIRST_FAILURE))
-            .filter(|_| self.attempt > 1)
+            .filter(|_| self.handed_off)
             .unwrap_or(&now);
         headers.insert(ATTEMPT, AMQPValue::LongLongInt(attempt.into()));
         headers.insert_text(ORIGINAL_EXCHANGE, &self.exchange);
@@ -210,6 +216,19 @@ mod tests {
         assert_eq!(integer(headers, STATUS), Some(503));
         assert_eq!(text(headers, REASON), Some("the target answered 503"));
         assert!(text(headers, FIRST_FAILURE).unwrap() <= text(headers, LAST_FAILURE).unwrap());
+    }
+
+    #[test]
+    fn what_is_put_back_has_used_up_no_attempt_and_keeps_its_first_failure() {
+        let first = Delivery::read("Q", raw("events", "key", BasicProperties::default()));
+        let again = redelivered(first.put_back(&failure()));
+        assert_eq!((again.attempt, &again.event), (1, &first.event));
+        let second = again.put_back(&failure());
+        assert_eq!(second.routing_key.as_str(), "Q");
+        let headers = |properties: &BasicProperties| properties.headers().clone().unwrap();
+        let (old, new) = (headers(&again.properties), headers(&second.properties));
+        assert_eq!(text(&old, FIRST_FAILURE), text(&new, FIRST_FAILURE));
+        assert_ne!(text(&new, FIRST_FAILURE), text(&new, LAST_FAILURE));
     }
 
     #[test]
