@@ -60,7 +60,8 @@ pub(crate) fn start(
         breaker: breaker.clone(),
         schedule: Schedule::new(route.retries.clone()),
         hold: HOLD * u32::from(route.flow.concurrency) / u32::from(route.flow.prefetch),
-        publisher: Publisher::start(publishing, topology.clone()),
+        // The queues are the consumer's to declare, and there before it gets anything.
+        publisher: Publisher::start(publishing, Topology::retries()),
         shutdown,
     });
     let config = ConsumerConfig {

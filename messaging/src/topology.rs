@@ -106,7 +106,7 @@ impl Topology {
         topology
     }
 
-    /// What a replay needs. The queue that it brings an event back to belongs to its route.
+    /// What hand-offs and replays need. The queues that they go to belong to their routes.
     pub fn retries() -> Self {
         Self::default().exchange(RETRY_EXCHANGE, ExchangeKind::Direct)
     }

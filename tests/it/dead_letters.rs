@@ -1,6 +1,8 @@
 //! Dead letters as operators meet them: drained into the logger's store, listed, replayed and
 //! discarded through the listener.
 
+mod command;
+mod crash;
 mod replay;
 
 use std::{
