@@ -1,6 +1,5 @@
 //! Where SQLite and PostgreSQL differ.
 
-use sqlx::error::DatabaseError;
 use store::{DatabaseUrl, Migration};
 
 const SQLITE: &[Migration] = &[
@@ -58,23 +57,6 @@ impl Dialect {
         match self {
             Self::Sqlite => format!("lower({column})"),
             Self::Postgres => format!(r#"lower({column} COLLATE "C")"#),
-        }
-    }
-
-    /// Whether the values of a row are at fault, so that trying again is useless.
-    pub(crate) fn is_refusal(self, error: &dyn DatabaseError) -> bool {
-        let Some(code) = error.code() else {
-            return false;
-        };
-        match self {
-            // TOOBIG, CONSTRAINT, MISMATCH and RANGE; further bits tell what exactly.
-            Self::Sqlite => code
-                .parse()
-                .is_ok_and(|code: u32| matches!(code & 0xff, 18 | 19 | 20 | 25)),
-            // Data exception, integrity violation, program limit (a key too long for its index).
-            Self::Postgres => ["22", "23", "54"]
-                .iter()
-                .any(|class| code.starts_with(class)),
         }
     }
 }

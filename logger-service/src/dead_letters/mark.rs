@@ -21,7 +21,10 @@ impl DeadLetters {
     pub(crate) async fn replayed(&self, id: &str, death: &str) -> Result<Marked, StoreError> {
         let sql = "UPDATE dead_letters SET state = 'replayed' WHERE id = $1 AND death = $2";
         let query = sqlx::query(sql).bind(id).bind(death);
-        let changed = deadline(query.execute(self.database.pool()?)).await?;
+        let changed = self
+            .database
+            .write(query.execute(self.database.pool()?))
+            .await?;
         self.verdict(id, changed.rows_affected()).await
     }
 
@@ -30,7 +33,10 @@ impl DeadLetters {
         let sql =
             "UPDATE dead_letters SET state = 'discarded' WHERE id = $1 AND state <> 'replayed'";
         let query = sqlx::query(sql).bind(id);
-        let changed = deadline(query.execute(self.database.pool()?)).await?;
+        let changed = self
+            .database
+            .write(query.execute(self.database.pool()?))
+            .await?;
         self.verdict(id, changed.rows_affected()).await
     }
 
@@ -43,7 +49,10 @@ impl DeadLetters {
         );
         // Safe: the conditions hold placeholders, not values.
         let query = conditions.bind(sqlx::query(AssertSqlSafe(sql)));
-        let changed = deadline(query.execute(self.database.pool()?)).await?;
+        let changed = self
+            .database
+            .write(query.execute(self.database.pool()?))
+            .await?;
         Ok(changed.rows_affected())
     }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use sqlx::AssertSqlSafe;
-use store::{StoreError, deadline};
+use store::StoreError;
 
 use crate::dead_letter::DeadLetter;
 use crate::dead_letters::DeadLetters;
@@ -58,7 +58,10 @@ impl DeadLetters {
             .bind(text)
             .bind(bytes);
         // All rows, though there is one at most: the commit, which may fail, comes after the last.
-        let deaths: Vec<i64> = deadline(query.fetch_all(self.database.pool()?)).await?;
+        let deaths: Vec<i64> = self
+            .database
+            .write(query.fetch_all(self.database.pool()?))
+            .await?;
         Ok(match deaths.first() {
             Some(1) => Recorded::New,
             Some(_) => Recorded::Again,

@@ -4,6 +4,7 @@ use serde::Serialize;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use store::{StoreError, deadline};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::rfc3339;
 use crate::dead_letters::{DeadLetters, Filter, State};
@@ -60,6 +61,8 @@ pub(crate) struct Whole {
     /// A [`Message`](crate::dead_letter::Message) as JSON.
     pub(crate) message: String,
     pub(crate) data: Data,
+    /// Kept until its answer is made.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl DeadLetters {
@@ -105,6 +108,8 @@ impl DeadLetters {
 
     /// The dead letter with this id.
     pub(crate) async fn by_id(&self, id: &str) -> Result<Option<Whole>, StoreError> {
+        // Never closed, so there is always a place in the end, or the request's own deadline.
+        let place = self.places.clone().acquire_owned().await.ok();
         // Safe: made of constants.
         let sql = AssertSqlSafe(format!(
             "SELECT {COLUMNS}, message, data_text, data_bytes FROM dead_letters WHERE id = $1"
@@ -116,17 +121,10 @@ impl DeadLetters {
                 summary: summary(&row)?,
                 message: row.try_get("message")?,
                 data: Data::from_columns(row.try_get("data_text")?, row.try_get("data_bytes")?),
+                _place: place,
             })
         };
         Ok(row.map(whole).transpose()?)
-    }
-
-    /// The data of the dead letter with this id.
-    pub(crate) async fn data(&self, id: &str) -> Result<Option<Data>, StoreError> {
-        let sql = "SELECT data_text, data_bytes FROM dead_letters WHERE id = $1";
-        let query = sqlx::query_as(sql).bind(id);
-        let row = deadline(query.fetch_optional(self.database.pool()?)).await?;
-        Ok(row.map(|(text, bytes)| Data::from_columns(text, bytes)))
     }
 }
 

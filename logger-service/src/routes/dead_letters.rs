@@ -26,9 +26,7 @@ pub(super) async fn create(
     body: Bytes,
 ) -> Result<Response, Problem> {
     check_headers(&headers)?;
-    // Off the async threads: a large one takes a while.
-    let read = tokio::task::spawn_blocking(move || dead_letter::read(&body)).await;
-    let dead_letter = read.map_err(|_| Problem::internal("reading the dead letter failed"))??;
+    let dead_letter = off_the_async_threads(move || dead_letter::read(&body)).await?;
     let id = &dead_letter.id;
     let recorded = dead_letters.record(&dead_letter).await;
     count(&recorded);
@@ -88,6 +86,15 @@ pub(super) async fn discard(
     }
     let discarded = dead_letters.discard(&filter).await.map_err(unwritable)?;
     Ok(done("dead letters discarded", json!({"discarded": discarded})).into_response())
+}
+
+/// Reading and writing JSON of this size takes a while.
+async fn off_the_async_threads<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    // It fails only by a panic, whose hook has written why.
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| Problem::internal("the service failed on this request"))?
 }
 
 /// These parameters belong to another route.

@@ -1,17 +1,14 @@
 //! `POST /dead-letters`: whatever died is taken in, once for each death.
 
-use std::sync::Arc;
-
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tests::OrPanic as _;
 use tests::http::Answer;
-use tests::{OrPanic as _, postgres};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::server::{Logger, Site};
-use super::writing::witness;
 
 /// What the listener says of an event with this id and the data `data`.
 pub fn report(event_id: &str) -> Value {
@@ -280,41 +277,4 @@ pub async fn large_data_is_taken_and_larger_is_refused(site: Site) {
     let mut status = [0; 12];
     client.read_exact(&mut status).await.or_panic("an answer");
     assert_eq!(&status, b"HTTP/1.1 413");
-}
-
-pub async fn a_death_that_is_answered_is_committed(site: Site) {
-    let logger = Arc::new(site.start().await);
-    let witness = witness(&site).await;
-    let reports = (0..50).map(|number| {
-        let (logger, witness) = (logger.clone(), witness.clone());
-        tokio::spawn(async move {
-            let id = logger.bury(&report(&number.to_string())).await;
-            let seen = "SELECT COUNT(*) FROM dead_letters WHERE id = $1";
-            let seen: i64 = sqlx::query_scalar(seen)
-                .bind(&id)
-                .fetch_one(&witness)
-                .await
-                .or_panic(&id);
-            assert_eq!(seen, 1, "{id} was answered and is not committed");
-        })
-    });
-    for reported in join_all(reports).await {
-        reported.or_panic("a report");
-    }
-    assert_eq!(logger.get_json("/dead-letters").await["total"], 50);
-}
-
-#[tokio::test]
-async fn while_postgres_is_away_nothing_is_taken() {
-    let server = postgres::Server::start().await;
-    let logger = Site::at(server.create_database().await).start().await;
-    server.stop().await;
-    let answer = logger.report(&report("1")).await;
-    answer.problem(503);
-    assert_eq!(answer.headers["retry-after"], "1");
-    logger.get("/dead-letters").await.problem(503);
-    server.start_again().await;
-    logger.ready().await;
-    logger.bury(&report("1")).await;
-    assert_eq!(logger.report(&report("1")).await.status, 200);
 }

@@ -10,7 +10,7 @@ use service_kit::json::Json;
 use service_kit::problem::Problem;
 use uuid::Uuid;
 
-use super::{done, unwritable};
+use super::{done, off_the_async_threads, unwritable};
 use crate::answer::DeadLetterView;
 use crate::dead_letter;
 use crate::dead_letters::Marked;
@@ -32,7 +32,7 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let whole = dead_letters.by_id(&id(path)?).await.map_err(unreadable)?;
     let whole = whole.ok_or_else(unknown)?;
-    json_answer(&DeadLetterView::new(&whole).map_err(damaged)?)
+    off_the_async_threads(move || json_answer(&DeadLetterView::new(&whole).map_err(damaged)?)).await
 }
 
 /// Its data alone. It is foreign, so no browser may take it for a page or a script.
@@ -40,13 +40,14 @@ pub(crate) async fn data(
     State(App { dead_letters, .. }): State<App>,
     path: IdPath,
 ) -> Result<Response, Problem> {
-    let data = dead_letters.data(&id(path)?).await.map_err(unreadable)?;
+    let whole = dead_letters.by_id(&id(path)?).await.map_err(unreadable)?;
+    let data = whole.ok_or_else(unknown)?.data;
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::CONTENT_DISPOSITION, "attachment"),
     ];
-    Ok((headers, data.ok_or_else(unknown)?.into_bytes()).into_response())
+    Ok((headers, data.into_bytes()).into_response())
 }
 
 /// The death of this replay is over. A later one is not, so it is told apart.
