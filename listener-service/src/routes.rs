@@ -106,6 +106,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::DeadLetters;
 
     fn config() -> Config {
         Config {
@@ -113,6 +114,7 @@ mod tests {
             routes_file: None,
             logger_url: "http://logger:8082".parse().unwrap(),
             auth_url: "http://auth:8081".parse().unwrap(),
+            dead_letters: DeadLetters::Logger,
             http: service_kit::server::HttpConfig::default(),
         }
     }

@@ -19,6 +19,7 @@ mod metrics;
 mod operations;
 pub mod problem;
 pub mod readiness;
+pub mod routes;
 pub mod secret_arg;
 pub mod server;
 pub mod shutdown;

@@ -16,6 +16,7 @@ mod authenticate;
 mod bad_input;
 mod consumer_timeout;
 mod dead_letter;
+mod dead_letters;
 mod frozen_rabbitmq;
 mod full_queues;
 mod idempotency;

@@ -2,12 +2,13 @@
 
 use std::{
     future::Future,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
     path::{Path, PathBuf},
     sync::Once,
     time::Duration,
 };
 
+use listener_service::DeadLetters;
 use serde_json::{Value, json};
 use service_kit::server::HttpConfig;
 use tempfile::TempDir;
@@ -17,6 +18,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{OrPanic as _, eventually, http};
 
+const ANY_PORT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
 /// For a service that has all it needs.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
@@ -35,7 +37,7 @@ impl Service {
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
     {
-        Self::start_at(([127, 0, 0, 1], 0).into(), run).await
+        Self::start_at(ANY_PORT, run).await
     }
 
     /// The same, at an address that an earlier one listened on.
@@ -136,7 +138,8 @@ pub struct Suite {
     pub logger: Service,
     /// auth-service.
     pub auth: Service,
-    dir: TempDir,
+    /// Where the services keep their files.
+    pub dir: TempDir,
 }
 
 impl Suite {
@@ -150,7 +153,7 @@ impl Suite {
     /// Starts the suite and waits for nothing.
     pub async fn start_with(amqp_url: &str, options: Options) -> Self {
         let dir = tempfile::tempdir().or_panic("a directory");
-        let logger = logger(dir.path(), &options).await;
+        let logger = logger_with(ANY_PORT, dir.path(), options.http()).await;
         let auth = auth(dir.path(), &options).await;
         let listener = listener(amqp_url, dir.path(), &logger, &auth, &options).await;
         let broker = broker(amqp_url, &options).await;
@@ -264,6 +267,7 @@ pub async fn listener(
             .map(|routes| write_routes(dir, routes)),
         logger_url: logger.url("").parse().or_panic("LOGGER_URL"),
         auth_url: auth.url("").parse().or_panic("AUTH_URL"),
+        dead_letters: DeadLetters::Logger,
         http: options.http(),
     };
     Service::start(|listener, shutdown| listener_service::run(config, listener, shutdown)).await
@@ -277,19 +281,30 @@ pub async fn listener_alone(amqp_url: &str, dir: &Path, routes: &str) -> Service
         routes_file: Some(write_routes(dir, routes)),
         logger_url: nowhere.parse().or_panic("LOGGER_URL"),
         auth_url: nowhere.parse().or_panic("AUTH_URL"),
+        dead_letters: DeadLetters::Queue,
         http: http_config(),
     };
     Service::start(|listener, shutdown| listener_service::run(config, listener, shutdown)).await
 }
 
 /// Starts logger-service with its database in `dir`.
-pub async fn logger(dir: &Path, options: &Options) -> Service {
+pub async fn logger(dir: &Path) -> Service {
+    logger_at(ANY_PORT, dir).await
+}
+
+/// The same, at an address that an earlier one listened on.
+pub async fn logger_at(addr: SocketAddr, dir: &Path) -> Service {
+    logger_with(addr, dir, http_config()).await
+}
+
+async fn logger_with(addr: SocketAddr, dir: &Path, http: HttpConfig) -> Service {
     let database = format!("sqlite:{}", dir.join("logger.db").display());
     let config = logger_service::Config {
         database_url: database.as_str().into(),
-        http: options.http(),
+        http,
     };
-    Service::start(|listener, shutdown| logger_service::run(config, listener, shutdown)).await
+    let run = |listener, shutdown| logger_service::run(config, listener, shutdown);
+    Service::start_at(addr, run).await
 }
 
 /// Starts auth-service with its database and its files in `dir`.
