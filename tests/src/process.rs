@@ -36,6 +36,7 @@ pub struct Process {
     /// Where it listens.
     pub addr: SocketAddr,
     name: &'static str,
+    wrapper: Vec<String>,
     program: PathBuf,
     environment: Vec<(String, String)>,
     log: PathBuf,
@@ -53,11 +54,23 @@ struct Running {
 impl Process {
     /// Starts the program `name`, such as `broker-service`, in `dir`, where its log is too.
     pub async fn start(name: &'static str, dir: &Path, environment: &[(&str, &str)]) -> Self {
+        Self::start_by(&[], name, dir, environment).await
+    }
+
+    /// The same by way of another program, which replaces itself by it: `wrapper` with the
+    /// service's own command after it.
+    pub async fn start_by(
+        wrapper: &[&str],
+        name: &'static str,
+        dir: &Path,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let addr = port::reserve();
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut process = Self {
             addr,
             name,
+            wrapper: wrapper.iter().map(|word| (*word).to_owned()).collect(),
             program: programs().await.join(name),
             environment: environment.iter().map(owned).collect(),
             log: dir.join(format!("{name}-{}.log", addr.port())),
@@ -75,7 +88,15 @@ impl Process {
         let log = log.or_panic("the log of a process");
         let errors = log.try_clone().or_panic("the log of a process");
         let directory = self.log.parent().unwrap_or(Path::new("."));
-        let child = Command::new(&self.program)
+        let mut command = match self.wrapper.split_first() {
+            None => Command::new(&self.program),
+            Some((first, more)) => {
+                let mut command = Command::new(first);
+                command.args(more).arg(&self.program);
+                command
+            }
+        };
+        let child = command
             .args(["--addr", &self.addr.to_string()])
             .envs(self.environment.iter().cloned())
             .current_dir(directory)
