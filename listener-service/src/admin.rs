@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, Router, extract::State, routing::get};
 use serde::Serialize;
 
-use crate::Running;
+use crate::{Running, dead_letters::Drain};
 
 #[derive(Serialize)]
 struct RouteList {
@@ -20,6 +20,17 @@ struct RouteState {
     /// Its target is down, so nothing is pulled until a probe succeeds.
     paused: bool,
     /// Why it is not consuming, or is paused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// How its dead letters get into the store; absent where they stay in their queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead_letters: Option<DrainState>,
+}
+
+#[derive(Serialize)]
+struct DrainState {
+    draining: bool,
+    /// Why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -45,6 +56,16 @@ fn state(route: &Running) -> RouteState {
         consuming: status.is_ok(),
         paused: outage.is_some(),
         reason: status.err().or(outage),
+        dead_letters: route.drain.as_ref().map(drain_state),
+    }
+}
+
+fn drain_state(drain: &Drain) -> DrainState {
+    let status = drain.consumer.status().into_result();
+    let reason = status.err().or_else(|| drain.breaker.open());
+    DrainState {
+        draining: reason.is_none(),
+        reason,
     }
 }
 

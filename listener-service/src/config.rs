@@ -23,9 +23,14 @@ pub struct Config {
     #[arg(long, env)]
     pub routes_file: Option<PathBuf>,
 
-    /// Where the default routes find logger-service
+    /// Where the default routes and the dead letters find logger-service
     #[arg(long, env, default_value = "http://127.0.0.1:8082")]
     pub logger_url: Url,
+
+    /// Where dead letters are kept: logger, which lists them and from where they can be replayed;
+    /// or queue, for a listener without logger-service
+    #[arg(long, env, default_value = "logger")]
+    pub dead_letters: DeadLetters,
 
     /// Where the default routes find auth-service
     #[arg(long, env, default_value = "http://127.0.0.1:8081")]
@@ -37,4 +42,13 @@ pub struct Config {
         reason = "a comment here would become the help text of every flag"
     )]
     pub http: HttpConfig,
+}
+
+/// Where dead letters are kept.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadLetters {
+    /// In logger-service, at `LOGGER_URL`.
+    Logger,
+    /// In the queue of dead letters of each route, for another program to take.
+    Queue,
 }

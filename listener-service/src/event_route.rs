@@ -1,6 +1,6 @@
 //! One route at work: its queue, its target, and what becomes of each event.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use messaging::{
     Backoff, Connection, Consumer, ConsumerConfig, Delivery, Failure, Handled, Message, Publisher,
@@ -18,6 +18,11 @@ use crate::{
 const HANDOFF_DEADLINE: Duration =
     Publisher::CONFIRM_DEADLINE.saturating_add(Duration::from_secs(5));
 
+/// How long deliveries are held while their target is down: less than RabbitMQ waits for an
+/// acknowledgement (`consumer_timeout`, 30 minutes by default) before it closes the channel and
+/// counts a failed delivery for each. At 50 of them it gives a message up.
+const HOLD: Duration = Duration::from_secs(10 * 60);
+
 /// A route at work.
 pub(crate) struct EventForwarding {
     pub(crate) consumer: Consumer,
@@ -30,6 +35,8 @@ struct Forwarder {
     target: Target,
     breaker: Arc<Breaker>,
     schedule: Schedule,
+    /// For each handler, such that all that is prefetched has had its turn within [`HOLD`].
+    hold: Duration,
     /// Of this route alone: a channel that ends takes nobody else's hand-offs along.
     publisher: Publisher,
     shutdown: CancellationToken,
@@ -52,7 +59,9 @@ pub(crate) fn start(
         target: Target::new(&route.target)?,
         breaker: breaker.clone(),
         schedule: Schedule::new(route.retries.clone()),
-        publisher: Publisher::start(publishing, topology.clone()),
+        hold: HOLD * u32::from(route.flow.concurrency) / u32::from(route.flow.prefetch),
+        // The queues are the consumer's to declare, and there before it gets anything.
+        publisher: Publisher::start(publishing, Topology::retries()),
         shutdown,
     });
     let config = ConsumerConfig {
@@ -68,34 +77,49 @@ pub(crate) fn start(
     Ok(EventForwarding { consumer, breaker })
 }
 
+/// What came of a delivery in hand.
+enum Attempt {
+    Made(Outcome),
+    /// The target was down all the time.
+    Held(Failure),
+    /// The listener stops.
+    Stopped,
+}
+
 impl Forwarder {
     /// The one place that decides: acknowledge, another attempt, or dead letter.
     async fn forward(&self, delivery: Delivery) -> Handled {
         let Delivery { event, attempt, .. } = &delivery;
-        let Some(outcome) = self.attempt(&delivery).await else {
-            return Handled::Left;
-        };
-        let copy = match outcome {
-            Outcome::Delivered => {
+        let copy = match self.attempt(&delivery).await {
+            Attempt::Made(Outcome::Delivered) => {
                 self.count("delivered");
                 debug!(route = self.route, event.id, attempt, "delivered");
                 return Handled::Done;
             }
-            Outcome::Retry(failure, wait) | Outcome::Down(failure, wait) => {
+            Attempt::Made(Outcome::Retry(failure, wait) | Outcome::Down(failure, wait)) => {
                 self.next_attempt(&delivery, failure, wait)
             }
-            Outcome::Reject(failure) => self.dead_letter(&delivery, &failure),
+            Attempt::Made(Outcome::Reject(failure)) => self.dead_letter(&delivery, &failure),
+            Attempt::Held(failure) => {
+                self.count("put_back");
+                debug!(route = self.route, event.id, "held for long, put back");
+                delivery.put_back(&failure)
+            }
+            Attempt::Stopped => return Handled::Left,
         };
         self.hand_off(copy, &event.id).await
     }
 
     /// One attempt that counts. Those that an outage of the target fails do not: while the breaker
-    /// is open the event stays in hand. `None` when the listener stops meanwhile.
-    async fn attempt(&self, delivery: &Delivery) -> Option<Outcome> {
+    /// is open the event stays in hand.
+    async fn attempt(&self, delivery: &Delivery) -> Attempt {
+        let mut failure = None;
+        let mut held = pin!(tokio::time::sleep(self.hold));
         loop {
             let pass = tokio::select! {
                 pass = self.breaker.pass() => pass,
-                () = self.shutdown.cancelled() => return None,
+                () = &mut held => return Attempt::Held(failure.unwrap_or_else(|| self.outage())),
+                () = self.shutdown.cancelled() => return Attempt::Stopped,
             };
             let outcome = self.target.deliver(delivery).await;
             if let Outcome::Down(failure, wait) = &outcome {
@@ -104,10 +128,19 @@ impl Forwarder {
                 self.breaker.answered();
             }
             drop(pass);
-            if matches!(outcome, Outcome::Down(..)) && self.breaker.open().is_some() {
-                continue;
+            match outcome {
+                Outcome::Down(down, _) if self.breaker.open().is_some() => failure = Some(down),
+                outcome => return Attempt::Made(outcome),
             }
-            return Some(outcome);
+        }
+    }
+
+    /// Why an event is held that has not been tried itself.
+    fn outage(&self) -> Failure {
+        Failure {
+            reason: self.breaker.open().unwrap_or_default(),
+            status: None,
+            answer: None,
         }
     }
 

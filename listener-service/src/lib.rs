@@ -6,8 +6,12 @@
 
 mod admin;
 mod breaker;
+mod command;
 mod config;
+mod dead_letters;
 mod event_route;
+mod excerpt;
+mod http_client;
 mod outcome;
 mod request_route;
 mod retry_after;
@@ -26,8 +30,15 @@ use service_kit::{readiness::Readiness, server};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use crate::config::Config;
-use crate::{breaker::Breaker, routes::Routes};
+use crate::{
+    breaker::Breaker,
+    dead_letters::{Drain, Replayer, Store},
+    routes::Routes,
+};
+pub use crate::{
+    command::Command,
+    config::{Config, DeadLetters},
+};
 
 const SERVICE: &str = "listener-service";
 
@@ -38,6 +49,8 @@ struct Running {
     consumer: Consumer,
     /// Of a route of events; a request waits for no target longer than its sender does.
     breaker: Option<Arc<Breaker>>,
+    /// Of its dead letters, where they are drained.
+    drain: Option<Drain>,
 }
 
 /// Forwards until `shutdown`, then finishes the deliveries in hand and closes the connections to
@@ -55,7 +68,12 @@ pub async fn run(
     // Two connections: RabbitMQ blocks one that publishes, and acknowledgements must get through.
     let consuming = Connection::open(format!("{SERVICE} consuming"), &config.amqp_url);
     let publishing = Connection::open(format!("{SERVICE} publishing"), &config.amqp_url);
-    let running = Arc::new(start(&routes, &consuming, &publishing, &shutdown)?);
+    let store = match config.dead_letters {
+        DeadLetters::Logger => Some(Store::new(&config)?),
+        DeadLetters::Queue => None,
+    };
+    let running = start(&routes, store.as_ref(), &consuming, &publishing, &shutdown)?;
+    let running = Arc::new(running);
 
     let readiness = Readiness::new(shutdown.clone())
         .check("rabbitmq", {
@@ -73,7 +91,11 @@ pub async fn run(
                 Box::pin(async { status })
             }
         });
-    let admin = admin::routes(running.clone());
+    let dead_letters = match store {
+        Some(store) => dead_letters::routes(Replayer::new(store, &publishing), shutdown.clone()),
+        None => dead_letters::absent(),
+    };
+    let admin = admin::routes(running.clone()).merge(dead_letters);
     let deadline = config.http.drain_timeout;
     let serve = async {
         let served = server::serve(
@@ -96,6 +118,7 @@ pub async fn run(
 
 fn start(
     routes: &Routes,
+    store: Option<&Store>,
     consuming: &Connection,
     publishing: &Connection,
     shutdown: &CancellationToken,
@@ -109,6 +132,8 @@ fn start(
             target: route.target.to_string(),
             consumer: forwarding.consumer,
             breaker: Some(forwarding.breaker),
+            drain: store
+                .map(|store| Drain::start(route, store.clone(), consuming, shutdown.clone())),
         });
     }
     for route in &routes.requests {
@@ -119,6 +144,7 @@ fn start(
             target: route.target.to_string(),
             consumer,
             breaker: None,
+            drain: None,
         });
     }
     Ok(running)
@@ -126,5 +152,9 @@ fn start(
 
 async fn drain(running: &[Running], shutdown: &CancellationToken, deadline: Duration) {
     shutdown.cancelled().await;
-    join_all(running.iter().map(|route| route.consumer.drain(deadline))).await;
+    let consumers = running.iter().flat_map(|route| {
+        let drain = route.drain.as_ref().map(|drain| &drain.consumer);
+        [&route.consumer].into_iter().chain(drain)
+    });
+    join_all(consumers.map(|consumer| consumer.drain(deadline))).await;
 }

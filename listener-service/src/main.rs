@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use clap::{Parser, Subcommand};
-use listener_service::Config;
+use clap::Parser;
+use listener_service::{Command, Config};
 use service_kit::telemetry::{self, TelemetryConfig};
-use service_kit::{healthcheck, server, shutdown};
+use service_kit::{server, shutdown};
 
 /// Consumes queues of RabbitMQ and forwards each event over HTTP.
 #[derive(Parser)]
@@ -22,17 +22,11 @@ struct Cli {
     command: Option<Command>,
 }
 
-#[derive(Subcommand)]
-enum Command {
-    /// Exit 0 when the service at the same address is ready
-    Healthcheck,
-}
-
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
-    if let Some(Command::Healthcheck) = cli.command {
-        return healthcheck::run(cli.addr).await;
+    if let Some(command) = cli.command {
+        return command.run(cli.addr, &cli.config).await;
     }
     let _telemetry = telemetry::init(&cli.telemetry)?;
     let listener = server::bind(cli.addr).await?;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use messaging::Failure;
 
+use crate::excerpt::excerpt;
+
 /// The result of one attempt, which decides what becomes of the event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -26,10 +28,11 @@ impl Outcome {
     /// | 401, 429, 502, 503, 504 | another attempt; the target is down (401: to this listener, whose token is wrong) |
     /// | 408, 425, any other 5xx | another attempt |
     /// | any other, redirects included | dead letter |
-    pub(crate) fn of_answer(status: u16, retry_after: Option<Duration>) -> Self {
+    pub(crate) fn of_answer(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Self {
         let failure = |reason: String| Failure {
             reason,
             status: Some(status),
+            answer: excerpt(body),
         };
         let answered = || failure(format!("the target answered {status}"));
         match status {
@@ -48,6 +51,7 @@ impl Outcome {
         let failure = Failure {
             reason,
             status: None,
+            answer: None,
         };
         Self::Down(failure, None)
     }
@@ -61,7 +65,7 @@ mod tests {
     fn every_status_has_its_outcome() {
         let asked = Some(Duration::from_secs(7));
         for status in 100..=999 {
-            let outcome = Outcome::of_answer(status, asked);
+            let outcome = Outcome::of_answer(status, asked, b"said");
             let (word, failure) = match &outcome {
                 Outcome::Delivered => ("delivered", None),
                 Outcome::Retry(failure, wait) if *wait == asked => ("retry", Some(failure)),
@@ -76,7 +80,8 @@ mod tests {
                 _ => "reject",
             };
             assert_eq!(word, expected, "{status}");
-            assert!(failure.is_none_or(|failure| failure.status == Some(status)));
+            assert!(failure.is_none_or(|failure| failure.status == Some(status)
+                && failure.answer.as_deref() == Some("said")));
         }
     }
 }

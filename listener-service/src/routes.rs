@@ -104,6 +104,7 @@ fn default_token(token_file: &mut Option<PathBuf>, target: &str, config: &Config
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::DeadLetters;
 
     fn config() -> Config {
         Config {
@@ -111,6 +112,7 @@ mod tests {
             routes_file: None,
             logger_url: "http://logger:8082".parse().unwrap(),
             auth_url: "http://auth:8081".parse().unwrap(),
+            dead_letters: DeadLetters::Logger,
             http: service_kit::server::HttpConfig::default(),
         }
     }

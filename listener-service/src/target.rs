@@ -5,23 +5,23 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use anyhow::Context as _;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use messaging::{Delivery, Event, Reply};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::{
     Client, Response,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
-    redirect,
+    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use url::Url;
 
-use crate::{outcome::Outcome, retry_after::retry_after};
+use crate::{
+    http_client::{self, describe},
+    outcome::Outcome,
+    retry_after::retry_after,
+};
 
 /// Most bytes of an answer that are read. What a target says beyond is of no use to anybody.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
-/// For the connection alone, within the deadline of the whole attempt.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 
 /// Number of the attempt, from 1.
 const ATTEMPT: HeaderName = HeaderName::from_static("x-gw-attempt");
@@ -63,24 +63,7 @@ impl Target {
     /// # Errors
     /// When the token cannot be read.
     pub(crate) fn new(config: &TargetConfig) -> anyhow::Result<Self> {
-        let mut headers = HeaderMap::new();
-        if let Some(path) = &config.bearer_token_file {
-            let file = || format!("bearer_token_file {}", path.display());
-            let token = std::fs::read_to_string(path).with_context(file)?;
-            let mut value =
-                HeaderValue::try_from(format!("Bearer {}", token.trim())).with_context(file)?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
-        }
-        let client = Client::builder()
-            .user_agent(concat!("listener-service/", env!("CARGO_PKG_VERSION")))
-            .default_headers(headers)
-            .connect_timeout(CONNECT_DEADLINE)
-            .timeout(config.timeout)
-            .redirect(redirect::Policy::none())
-            .no_proxy() // a target is reached at its own address or not at all
-            .build()
-            .context("no HTTP client: is the package ca-certificates installed?")?;
+        let client = http_client::client(config.bearer_token_file.as_deref(), config.timeout)?;
         Ok(Self {
             client,
             url: config.url.clone(),
@@ -91,12 +74,13 @@ impl Target {
     /// One attempt to deliver an event.
     pub(crate) async fn deliver(&self, delivery: &Delivery) -> Outcome {
         match self.post(delivery, self.timeout).await {
-            Ok(answer) => {
+            Ok(mut answer) => {
                 let wait = retry_after(answer.headers());
-                let outcome = Outcome::of_answer(answer.status().as_u16(), wait);
-                // An answer read to its end leaves the connection for the next attempt.
-                let _ = read(answer).await;
-                outcome
+                let mut said = BytesMut::new();
+                // Its status counts, whatever follows. Read to its end, the answer leaves the
+                // connection for the next attempt.
+                let _ = http_client::read(&mut answer, &mut said, ANSWER_BYTES_MAX).await;
+                Outcome::of_answer(answer.status().as_u16(), wait, &said)
             }
             Err(reason) => Outcome::unreachable(reason),
         }
@@ -104,14 +88,18 @@ impl Target {
 
     /// One attempt to have a request answered. The error is a reason to log.
     pub(crate) async fn ask(&self, request: &Delivery, timeout: Duration) -> Result<Reply, String> {
-        let answer = self.post(request, timeout.min(self.timeout)).await?;
+        let mut answer = self.post(request, timeout.min(self.timeout)).await?;
         let status = answer.status().as_u16();
         let content_type = answer.headers().get(CONTENT_TYPE);
         let content_type = content_type.and_then(|value| value.to_str().ok());
+        let content_type = content_type.map(str::to_owned);
+        let mut body = BytesMut::new();
+        let read = http_client::read(&mut answer, &mut body, ANSWER_BYTES_MAX).await;
+        read.map_err(told)?;
         Ok(Reply {
             status,
-            content_type: content_type.map(str::to_owned),
-            body: read(answer).await?,
+            content_type,
+            body: body.freeze(),
         })
     }
 
@@ -123,22 +111,8 @@ impl Target {
             .headers(headers(&delivery.event))
             .header(ATTEMPT, delivery.attempt)
             .body(delivery.event.data.clone());
-        request.send().await.map_err(describe)
+        request.send().await.map_err(describe).map_err(told)
     }
-}
-
-/// The whole answer, up to the limit.
-async fn read(mut answer: Response) -> Result<Bytes, String> {
-    let mut body = BytesMut::new();
-    while let Some(chunk) = answer.chunk().await.map_err(describe)? {
-        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-            return Err(format!(
-                "the target's answer has more than {ANSWER_BYTES_MAX} bytes"
-            ));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body.freeze())
 }
 
 fn headers(event: &Event) -> HeaderMap {
@@ -178,21 +152,14 @@ fn headers(event: &Event) -> HeaderMap {
     headers
 }
 
-/// The innermost cause says what happened; the URL, which may hold a secret, is left out.
-fn describe(error: reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "the target did not answer in time".to_owned();
-    }
-    let error = error.without_url();
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    format!("the target could not be reached: {cause}")
+fn told(reason: String) -> String {
+    format!("the target {reason}")
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     #[test]

@@ -1,16 +1,16 @@
 //! Events as clients see them.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+mod data;
+mod dead_letter;
+
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use service_kit::json::{self, is_json};
 
-use crate::event::{Data, Event};
+use crate::event::Event;
 
-/// Data stands inside an event, in a list, in an answer; all of it must parse at the client.
-const DATA_DEPTH_MAX: usize = json::DEPTH_MAX - 3;
+pub(crate) use data::DataView;
+pub(crate) use dead_letter::{DeadLetterListing, DeadLetterView};
 
 /// A page of a listing.
 #[derive(Serialize)]
@@ -35,32 +35,14 @@ pub(crate) struct EventView<'a> {
     received_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_type: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Readable<'a>>,
-    /// Data that is not text, or is JSON nested too deep to stand here.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data_base64: Option<String>,
+    #[serde(flatten)]
+    data: DataView<'a>,
     attributes: &'a RawValue,
-}
-
-/// Data that needs no encoding of its own.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Readable<'a> {
-    /// Byte for byte as it was sent.
-    Json(&'a RawValue),
-    Text(&'a str),
 }
 
 impl<'a> EventView<'a> {
     /// Fails if the stored attributes are not JSON, which only another program can have written.
     pub(crate) fn new(event: &'a Event) -> serde_json::Result<Self> {
-        let readable = readable(event);
-        let data_base64 = match (&readable, &event.data) {
-            (Some(_), _) => None,
-            (None, Data::Text(text)) => Some(STANDARD.encode(text)),
-            (None, Data::Bytes(bytes)) => Some(STANDARD.encode(bytes)),
-        };
         Ok(Self {
             id: &event.id,
             event_type: &event.event_type,
@@ -70,27 +52,14 @@ impl<'a> EventView<'a> {
             time: event.time_us.map(rfc3339),
             received_at: rfc3339(event.received_at_us),
             content_type: event.content_type.as_deref(),
-            data: readable,
-            data_base64,
+            data: DataView::new(event.content_type.as_deref(), &event.data),
             attributes: serde_json::from_str(&event.attributes)?,
         })
     }
 }
 
-fn readable(event: &Event) -> Option<Readable<'_>> {
-    let Data::Text(text) = &event.data else {
-        return None;
-    };
-    let declared_json = event.content_type.as_deref().is_some_and(is_json);
-    match serde_json::from_str(text) {
-        Ok(_) if declared_json && json::depth(text.as_bytes()) > DATA_DEPTH_MAX => None,
-        Ok(raw) if declared_json => Some(Readable::Json(raw)),
-        _ => Some(Readable::Text(text)),
-    }
-}
-
 /// The store holds only times that came from a `Timestamp`; another program may have changed one.
-fn rfc3339(time_us: i64) -> String {
+pub(crate) fn rfc3339(time_us: i64) -> String {
     Timestamp::from_microsecond(time_us)
         .unwrap_or(Timestamp::UNIX_EPOCH)
         .to_string()
@@ -98,7 +67,11 @@ fn rfc3339(time_us: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use service_kit::json;
+
+    use super::data::DATA_DEPTH_MAX;
     use super::*;
+    use crate::event::Data;
 
     fn view(content_type: &str, data: Data) -> String {
         let event = Event {

@@ -39,10 +39,7 @@ pub(crate) enum Data {
 
 impl Data {
     pub(crate) fn new(body: &Bytes) -> Self {
-        match std::str::from_utf8(body) {
-            Ok(text) if !text.contains('\0') => Self::Text(text.to_owned()),
-            _ => Self::Bytes(body.to_vec()),
-        }
+        Self::from(body.to_vec())
     }
 
     /// The table has one of the two in every row.
@@ -53,10 +50,39 @@ impl Data {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// The two columns, of which one is NULL.
+    pub(crate) fn columns(&self) -> (Option<&str>, Option<&[u8]>) {
         match self {
-            Self::Text(text) => text.len(),
-            Self::Bytes(bytes) => bytes.len(),
+            Self::Text(text) => (Some(text), None),
+            Self::Bytes(bytes) => (None, Some(bytes)),
+        }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Text(text) => text.into_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.as_bytes().len()
+    }
+}
+
+impl From<Vec<u8>> for Data {
+    fn from(body: Vec<u8>) -> Self {
+        match String::from_utf8(body) {
+            Ok(text) if !text.contains('\0') => Self::Text(text),
+            Ok(text) => Self::Bytes(text.into_bytes()),
+            Err(error) => Self::Bytes(error.into_bytes()),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! logger-service: stores events, each id once, and lists them.
+//! logger-service: stores events, each id once, and lists them; and stores dead letters, which can
+//! be looked at here without disturbing a queue.
 //!
 //! Events arrive as CloudEvents in HTTP binary mode, or as plain `{"name", "data"}`. Their data is
 //! stored and given back byte for byte. No answer says "logged" before the commit.
@@ -6,8 +7,12 @@
 mod answer;
 mod cloud_event;
 mod config;
+mod dead_letter;
+mod dead_letters;
+mod dialect;
 mod event;
 mod header_text;
+mod listing;
 mod plain;
 mod routes;
 mod table;
@@ -20,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use config::Config;
 
+use dead_letters::DeadLetters;
 use routes::App;
 use table::Table;
 
@@ -43,7 +49,12 @@ pub async fn run(
         let database = checked.clone();
         Box::pin(async move { database.check().await.map_err(|error| error.to_string()) })
     });
-    let routes = routes::routes(App { table, writer });
+    let dead_letters = DeadLetters::new(database.clone(), table.dialect);
+    let routes = routes::routes(App {
+        table,
+        writer,
+        dead_letters,
+    });
     let serve = server::serve(
         "logger-service",
         listener,

@@ -1,7 +1,5 @@
 //! The table `events`: where it is, the writer, and the reader.
 
-mod cursor;
-mod dialect;
 mod filter;
 mod insert;
 mod select;
@@ -9,12 +7,11 @@ mod writer;
 
 use store::{Database, DatabaseUrl};
 
-pub(crate) use cursor::Cursor;
 pub(crate) use filter::{Filter, Parameters};
 pub(crate) use insert::Stored;
 pub(crate) use writer::{InsertError, Writer, writer};
 
-use dialect::Dialect;
+use crate::dialect::Dialect;
 
 /// What is written and read of a row, in this order.
 const COLUMNS: &str = "id, type, source, name, subject, time, received_at, content_type, \
@@ -25,7 +22,7 @@ const COLUMN_COUNT: usize = 11;
 #[derive(Clone)]
 pub(crate) struct Table {
     pub(crate) database: Database,
-    dialect: Dialect,
+    pub(crate) dialect: Dialect,
 }
 
 impl Table {
@@ -35,10 +32,4 @@ impl Table {
         let database = Database::open(url, "logger", dialect.migrations())?;
         Ok(Self { database, dialect })
     }
-}
-
-/// `$1, $2, ...`: placeholders that both databases understand.
-fn placeholders(first: usize, count: usize) -> String {
-    let placeholders: Vec<_> = (first..first + count).map(|n| format!("${n}")).collect();
-    placeholders.join(", ")
 }

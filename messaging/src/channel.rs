@@ -3,7 +3,10 @@
 use std::{future::Future, ops::Deref, sync::Arc, time::Duration};
 
 use lapin::options::ConfirmSelectOptions;
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{Mutex, watch},
+    time::timeout,
+};
 
 use crate::{connection::Link, topology::Topology};
 
@@ -12,10 +15,21 @@ const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
 /// An open channel. It is dropped at the first error and never repaired.
 pub(crate) struct Channel {
-    channel: lapin::Channel,
+    declarer: Declarer,
     connection: Arc<lapin::Connection>,
     link: watch::Receiver<Link>,
 }
+
+/// Declares on a channel, in turn with the other channels of its connection: where two make the
+/// same quorum queue at once, RabbitMQ 3.10 may close the connection with an internal error.
+#[derive(Clone)]
+pub(crate) struct Declarer {
+    channel: lapin::Channel,
+    turn: Turn,
+}
+
+/// Whose turn it is to declare on a connection.
+pub(crate) type Turn = Arc<Mutex<()>>;
 
 /// Why a channel could not be had, or what ended it.
 #[derive(Debug, thiserror::Error)]
@@ -54,10 +68,11 @@ impl Channel {
     pub(crate) async fn open(
         connection: Arc<lapin::Connection>,
         link: watch::Receiver<Link>,
+        turn: Turn,
     ) -> Result<Self, ChannelError> {
         let channel = call(connection.create_channel()).await?;
         Ok(Self {
-            channel,
+            declarer: Declarer { channel, turn },
             connection,
             link,
         })
@@ -66,7 +81,8 @@ impl Channel {
     /// Puts the channel into confirm mode. Without it lapin reports every publish as a success.
     pub(crate) async fn select_confirms(&self) -> Result<(), ChannelError> {
         call(
-            self.channel
+            self.declarer
+                .channel
                 .confirm_select(ConfirmSelectOptions { nowait: false }),
         )
         .await
@@ -74,7 +90,12 @@ impl Channel {
 
     /// Declares everything in `topology`; idempotent.
     pub(crate) async fn declare(&self, topology: &Topology) -> Result<(), ChannelError> {
-        topology.declare(&self.channel).await
+        self.declarer.declare(topology).await
+    }
+
+    /// For who declares again beside the deliveries of the channel.
+    pub(crate) fn declarer(&self) -> Declarer {
+        self.declarer.clone()
     }
 
     /// The reason why RabbitMQ blocks publishes on this connection, while it does.
@@ -102,7 +123,15 @@ impl Channel {
     /// to its queue.
     pub(crate) async fn close(&self) {
         // An error says that the channel is closed already, as wanted.
-        let _ = call(self.channel.close(200, "done".into())).await;
+        let _ = call(self.declarer.channel.close(200, "done".into())).await;
+    }
+}
+
+impl Declarer {
+    /// Declares everything in `topology`; idempotent.
+    pub(crate) async fn declare(&self, topology: &Topology) -> Result<(), ChannelError> {
+        let _turn = self.turn.lock().await;
+        topology.declare(&self.channel).await
     }
 }
 
@@ -110,7 +139,7 @@ impl Deref for Channel {
     type Target = lapin::Channel;
 
     fn deref(&self) -> &Self::Target {
-        &self.channel
+        &self.declarer.channel
     }
 }
 

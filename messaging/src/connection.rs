@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use crate::{
     AmqpUrl, Backoff, Status,
     amqp_url::Redacted,
-    channel::{Channel, ChannelError},
+    channel::{Channel, ChannelError, Turn},
 };
 
 /// From the start of a connection attempt to the open connection.
@@ -40,6 +40,7 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
 #[derive(Clone, Debug)]
 pub struct Connection {
     link: watch::Receiver<Link>,
+    declaring: Turn,
     closing: CancellationToken,
     tasks: TaskTracker,
 }
@@ -78,6 +79,7 @@ impl Connection {
         tasks.close();
         Self {
             link,
+            declaring: Turn::default(),
             closing,
             tasks,
         }
@@ -109,7 +111,7 @@ impl Connection {
             .connection()
             .cloned()
             .ok_or(ChannelError::Closing)?;
-        Channel::open(connection, link).await
+        Channel::open(connection, link, self.declaring.clone()).await
     }
 }
 

@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use crate::{
     Backoff, Connection, Delivery, Status,
-    channel::{Channel, ChannelError, call},
+    channel::{Channel, ChannelError, Declarer, call},
     topology::Topology,
 };
 
@@ -160,7 +160,7 @@ where
         backoff.reset();
         self.status.send_replace(Status::Ready);
         info!(queue = self.config.queue, "consuming");
-        let mut declare_again = pin!(self.declare_again((*channel).clone()));
+        let mut declare_again = pin!(self.declare_again(channel.declarer()));
         loop {
             let next = async {
                 let permit = self.permits.clone().acquire_owned().await;
@@ -191,10 +191,10 @@ where
     }
 
     /// Keeps the topology as it should be, until that cannot be done.
-    async fn declare_again(&self, channel: lapin::Channel) -> ChannelError {
+    async fn declare_again(&self, declarer: Declarer) -> ChannelError {
         loop {
             tokio::time::sleep(DECLARE_AGAIN).await;
-            match self.config.topology.declare(&channel).await {
+            match declarer.declare(&self.config.topology).await {
                 Ok(()) => {}
                 // Whether a silent RabbitMQ is lost is for the heartbeat to say. Ending the session
                 // would deliver again what is being handled.

@@ -7,6 +7,7 @@ use lapin::BasicProperties;
 
 use crate::{
     Event,
+    death::Death,
     handoff::{ATTEMPT, ORIGINAL_EXCHANGE, ORIGINAL_KEY},
     headers::{integer, text},
     topology::RETRY_EXCHANGE,
@@ -25,6 +26,8 @@ pub struct Delivery {
     pub routing_key: String,
     /// 1 for the first attempt. It counts the hand-offs of this suite, not RabbitMQ's deliveries.
     pub attempt: u32,
+    /// Whether this is a copy that came through our own exchange.
+    pub(crate) handed_off: bool,
     pub(crate) properties: BasicProperties,
 }
 
@@ -39,25 +42,31 @@ impl Delivery {
         } = delivery;
         let headers = properties.headers().as_ref();
         // These headers count only on what came through our own exchange; anyone may forge them.
-        let handed_off = headers.filter(|_| exchange.as_str() == RETRY_EXCHANGE);
-        let original = |name, now: &str| {
-            handed_off
+        let handed_off = exchange.as_str() == RETRY_EXCHANGE;
+        let trusted = headers.filter(|_| handed_off);
+        let died = trusted.and_then(Death::last);
+        let original = |name, died: Option<&str>, now: &str| {
+            trusted
                 .and_then(|headers| text(headers, name))
+                .or(died)
                 .unwrap_or(now)
                 .to_owned()
         };
-        let attempt = handed_off
+        let attempt = trusted
             .and_then(|headers| integer(headers, ATTEMPT))
             .and_then(|attempt| u32::try_from(attempt).ok())
             .map_or(1, |attempt| attempt.max(1));
-        let exchange = original(ORIGINAL_EXCHANGE, exchange.as_str());
-        let routing_key = original(ORIGINAL_KEY, routing_key.as_str());
+        let from = died.as_ref().and_then(|death| death.exchange);
+        let exchange = original(ORIGINAL_EXCHANGE, from, exchange.as_str());
+        let key = died.as_ref().and_then(|death| death.routing_key);
+        let routing_key = original(ORIGINAL_KEY, key, routing_key.as_str());
         Self {
             event: Event::read(&exchange, &routing_key, &properties, Bytes::from(data)),
             queue: queue.to_owned(),
             exchange,
             routing_key,
             attempt,
+            handed_off,
             properties,
         }
     }

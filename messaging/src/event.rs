@@ -66,7 +66,17 @@ impl Event {
     /// The persistent, mandatory message that carries this event to the events exchange under
     /// `routing_key`.
     pub fn into_message(self, routing_key: &RoutingKey) -> Message {
-        let mut headers = Headers::new();
+        Message {
+            exchange: EVENTS_EXCHANGE.into(),
+            routing_key: routing_key.as_str().into(),
+            mandatory: true,
+            properties: self.properties(Headers::new()),
+            payload: self.data,
+        }
+    }
+
+    /// The properties of a persistent message with this event, its attributes added to `headers`.
+    pub(crate) fn properties(&self, mut headers: Headers) -> BasicProperties {
         self.insert_headers(&mut headers);
         let mut properties = BasicProperties::default()
             .with_headers(headers.into_table())
@@ -83,13 +93,7 @@ impl Event {
         if let Some(seconds) = self.time.as_deref().and_then(unix_seconds) {
             properties = properties.with_timestamp(seconds);
         }
-        Message {
-            exchange: EVENTS_EXCHANGE.into(),
-            routing_key: routing_key.as_str().into(),
-            mandatory: true,
-            properties,
-            payload: self.data,
-        }
+        properties
     }
 
     /// Reads a delivered message of any producer. What is missing is filled in, such that a

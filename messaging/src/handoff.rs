@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use lapin::{BasicProperties, types::AMQPValue};
+use uuid::Uuid;
 
 use crate::{
     Delivery,
@@ -23,13 +24,17 @@ pub(crate) const ORIGINAL_EXCHANGE: &str = "x-gw-exchange";
 /// Routing key of the first publish.
 pub(crate) const ORIGINAL_KEY: &str = "x-gw-routing-key";
 /// When the first attempt failed, RFC 3339.
-const FIRST_FAILURE: &str = "x-gw-first-failure";
+pub(crate) const FIRST_FAILURE: &str = "x-gw-first-failure";
 /// When the last attempt failed, RFC 3339.
-const LAST_FAILURE: &str = "x-gw-last-failure";
+pub(crate) const LAST_FAILURE: &str = "x-gw-last-failure";
 /// Why the last attempt failed.
-const REASON: &str = "x-gw-reason";
+pub(crate) const REASON: &str = "x-gw-reason";
 /// HTTP status of the last attempt, where there was one.
-const STATUS: &str = "x-gw-status";
+pub(crate) const STATUS: &str = "x-gw-status";
+/// What the target said in the last attempt, shortened.
+pub(crate) const ANSWER: &str = "x-gw-answer";
+/// Tells this hand-off to the dead letters from any other of the same event.
+pub(crate) const DEATH: &str = "x-gw-death";
 
 /// What all of these begin with.
 const OWN_PREFIX: &str = "x-gw-";
@@ -44,6 +49,9 @@ pub struct Failure {
     pub reason: String,
     /// The HTTP status of the target's answer, where it gave one.
     pub status: Option<u16>,
+    /// The beginning of that answer. It may repeat the event's data, so it is for the copy only
+    /// and never for a log.
+    pub answer: Option<String>,
 }
 
 impl Delivery {
@@ -52,25 +60,39 @@ impl Delivery {
     /// may have to wait for those before it.
     pub fn retry(&self, level: Duration, delay: Duration, failure: &Failure) -> Message {
         let queue = retry_queue(&self.queue, level);
-        let mut message = self.handoff(&queue, self.attempt.saturating_add(1), failure);
+        let next = self.attempt.saturating_add(1);
+        let mut message = self.handoff(&queue, next, failure, Headers::new());
         // RabbitMQ drops the property when it moves the expired message on.
         let expiration = short(&delay.as_millis().to_string()).unwrap_or_default();
         message.properties = message.properties.with_expiration(expiration);
         message
     }
 
-    /// The copy for the dead letters.
-    pub fn dead_letter(&self, failure: &Failure) -> Message {
-        self.handoff(&dead_queue(&self.queue), self.attempt, failure)
+    /// The copy that takes this delivery's place at the end of its queue, without an attempt used
+    /// up. RabbitMQ counts how often a message itself came back, and gives it up at a limit.
+    pub fn put_back(&self, failure: &Failure) -> Message {
+        self.handoff(&self.queue, self.attempt, failure, Headers::new())
     }
 
-    fn handoff(&self, queue: &str, attempt: u32, failure: &Failure) -> Message {
-        let now = jiff::Timestamp::now().to_string();
+    /// The copy for the dead letters.
+    pub fn dead_letter(&self, failure: &Failure) -> Message {
         let mut headers = Headers::new();
+        headers.insert_text(DEATH, &Uuid::now_v7().to_string());
+        self.handoff(&dead_queue(&self.queue), self.attempt, failure, headers)
+    }
+
+    fn handoff(
+        &self,
+        queue: &str,
+        attempt: u32,
+        failure: &Failure,
+        mut headers: Headers,
+    ) -> Message {
+        let now = jiff::Timestamp::now().to_string();
         let inherited = self.properties.headers().as_ref();
         let first = inherited
             .and_then(|headers| text(headers, FIRST_FAILURE))
-            .filter(|_| self.attempt > 1)
+            .filter(|_| self.handed_off)
             .unwrap_or(&now);
         headers.insert(ATTEMPT, AMQPValue::LongLongInt(attempt.into()));
         headers.insert_text(ORIGINAL_EXCHANGE, &self.exchange);
@@ -82,6 +104,9 @@ impl Delivery {
             headers.insert(STATUS, AMQPValue::LongInt(status.into()));
         }
         self.event.insert_headers(&mut headers);
+        if let Some(answer) = &failure.answer {
+            headers.insert_text(ANSWER, answer);
+        }
         for (name, value) in inherited.into_iter().flat_map(entries) {
             if is_carried(name.as_str()) {
                 headers.insert(name.as_str(), value.clone());
@@ -144,6 +169,7 @@ mod tests {
         Failure {
             reason: "the target answered 503".to_owned(),
             status: Some(503),
+            answer: Some("come back later".to_owned()),
         }
     }
 
@@ -190,6 +216,19 @@ mod tests {
         assert_eq!(integer(headers, STATUS), Some(503));
         assert_eq!(text(headers, REASON), Some("the target answered 503"));
         assert!(text(headers, FIRST_FAILURE).unwrap() <= text(headers, LAST_FAILURE).unwrap());
+    }
+
+    #[test]
+    fn what_is_put_back_has_used_up_no_attempt_and_keeps_its_first_failure() {
+        let first = Delivery::read("Q", raw("events", "key", BasicProperties::default()));
+        let again = redelivered(first.put_back(&failure()));
+        assert_eq!((again.attempt, &again.event), (1, &first.event));
+        let second = again.put_back(&failure());
+        assert_eq!(second.routing_key.as_str(), "Q");
+        let headers = |properties: &BasicProperties| properties.headers().clone().unwrap();
+        let (old, new) = (headers(&again.properties), headers(&second.properties));
+        assert_eq!(text(&old, FIRST_FAILURE), text(&new, FIRST_FAILURE));
+        assert_ne!(text(&new, FIRST_FAILURE), text(&new, LAST_FAILURE));
     }
 
     #[test]

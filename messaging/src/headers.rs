@@ -74,9 +74,22 @@ fn size_of_array(array: &FieldArray) -> usize {
 
 /// The text under a header name, where there is one and it is a text.
 pub(crate) fn text<'a>(headers: &'a FieldTable, name: &str) -> Option<&'a str> {
-    match headers.inner().get(name)? {
+    as_text(headers.inner().get(name)?)
+}
+
+/// A value's text, where it is one.
+pub(crate) fn as_text(value: &AMQPValue) -> Option<&str> {
+    match value {
         AMQPValue::LongString(value) => std::str::from_utf8(value.as_bytes()).ok(),
         AMQPValue::ShortString(value) => Some(value.as_str()),
+        _ => None,
+    }
+}
+
+/// The list under a header name, where there is one and it is a list.
+pub(crate) fn list<'a>(headers: &'a FieldTable, name: &str) -> Option<&'a [AMQPValue]> {
+    match headers.inner().get(name)? {
+        AMQPValue::FieldArray(list) => Some(list.as_slice()),
         _ => None,
     }
 }

@@ -106,6 +106,11 @@ impl Topology {
         topology
     }
 
+    /// What hand-offs and replays need. The queues that they go to belong to their routes.
+    pub fn retries() -> Self {
+        Self::default().exchange(RETRY_EXCHANGE, ExchangeKind::Direct)
+    }
+
     /// What a requester needs: the exchange of requests to `service`.
     pub fn request_exchange(service: &str) -> Self {
         Self::default().exchange(&request_exchange(service), ExchangeKind::Direct)

@@ -1,22 +1,25 @@
 //! What a request passes before its handler runs: the head's limits, the guard, the reading of
 //! its body, and a place among the requests in flight.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header;
+use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::body;
 use crate::config::HttpConfig;
 use crate::guard::Guard;
 use crate::limits;
 use crate::problem::Problem;
+use crate::routes::LargeBodies;
 
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
@@ -27,29 +30,75 @@ pub(crate) struct Admission {
     reading: Semaphore,
     in_flight: Semaphore,
     max_body_bytes: usize,
+    /// By the path template of their route.
+    large: HashMap<&'static str, Large>,
     read_timeout: Duration,
     request_timeout: Duration,
 }
 
+struct Large {
+    bytes_max: usize,
+    places: Semaphore,
+}
+
+/// A body in memory, and its place if it is among the large ones.
+struct Admitted<'a> {
+    bytes: Bytes,
+    place: Option<SemaphorePermit<'a>>,
+}
+
 impl Admission {
-    pub(crate) fn new(guard: Guard, config: &HttpConfig) -> Self {
+    pub(crate) fn new(
+        guard: Guard,
+        config: &HttpConfig,
+        large_bodies: HashMap<&'static str, LargeBodies>,
+    ) -> Self {
+        let large = |(route, bodies): (_, LargeBodies)| {
+            let places = Semaphore::new(bodies.at_once);
+            let bytes_max = bodies.bytes_max;
+            (route, Large { bytes_max, places })
+        };
         Self {
             guard,
             // HTTP/2 puts many requests on one connection, so connections alone do not bound this.
             reading: Semaphore::new(config.max_connections),
             in_flight: Semaphore::new(config.max_in_flight),
             max_body_bytes: config.max_body_bytes,
+            large: large_bodies.into_iter().map(large).collect(),
             read_timeout: config.read_timeout,
             request_timeout: config.request_timeout,
         }
     }
 
-    async fn read_body(&self, body: &mut Body) -> Result<Bytes, Problem> {
+    async fn read_body(&self, parts: &Parts, body: &mut Body) -> Result<Admitted<'_>, Problem> {
         if body.is_end_stream() {
-            return Ok(Bytes::new());
+            let bytes = Bytes::new();
+            return Ok(Admitted { bytes, place: None });
         }
-        let _place = self.reading.try_acquire().map_err(|_| overloaded())?;
-        body::read(body, self.max_body_bytes, self.read_timeout).await
+        let _reading = self.reading.try_acquire().map_err(|_| overloaded())?;
+        let Some(large) = self.large(parts, body) else {
+            let bytes = body::read(body, self.max_body_bytes, self.read_timeout).await?;
+            return Ok(Admitted { bytes, place: None });
+        };
+        // Unlike other requests these wait: a sender of few large bodies does no better elsewhere.
+        let place = tokio::time::timeout(self.read_timeout, large.places.acquire()).await;
+        let place = place.ok().and_then(Result::ok).ok_or_else(overloaded)?;
+        let bytes = body::read(body, large.bytes_max, self.read_timeout).await?;
+        Ok(Admitted {
+            bytes,
+            place: Some(place),
+        })
+    }
+
+    /// The limits of this body, if its route takes large ones and it is or may be one.
+    fn large(&self, parts: &Parts, body: &Body) -> Option<&Large> {
+        let route = parts.extensions.get::<MatchedPath>()?;
+        let large = self.large.get(route.as_str())?;
+        let ordinary_max = self.max_body_bytes.min(large.bytes_max) as u64;
+        let length = body.size_hint().exact();
+        length
+            .is_none_or(|length| length > ordinary_max)
+            .then_some(large)
     }
 }
 
@@ -63,11 +112,15 @@ pub(crate) async fn admit(
     let allowed =
         limits::check_head(&parts.uri, &parts.headers).and_then(|()| admission.guard.check(&parts));
     let read = match allowed {
-        Ok(()) => admission.read_body(&mut body).await,
+        Ok(()) => admission.read_body(&parts, &mut body).await,
         Err(problem) => Err(problem),
     };
     match read {
-        Ok(bytes) => Ok(next.run(Request::from_parts(parts, bytes.into())).await),
+        Ok(Admitted { bytes, place }) => {
+            let response = next.run(Request::from_parts(parts, bytes.into())).await;
+            drop(place);
+            Ok(response)
+        }
         Err(problem) => {
             // A client that waits for "100 Continue" has sent nothing, and reading would ask it to.
             if !body.is_end_stream() && !parts.headers.contains_key(header::EXPECT) {

@@ -18,6 +18,7 @@ mod metrics;
 mod operations;
 pub mod problem;
 pub mod readiness;
+pub mod routes;
 pub mod secret_arg;
 pub mod server;
 pub mod shutdown;

@@ -22,6 +22,7 @@ use crate::metrics;
 use crate::operations;
 use crate::problem::Problem;
 use crate::readiness::Readiness;
+use crate::routes::Routes;
 
 pub use crate::config::HttpConfig;
 
@@ -52,7 +53,7 @@ pub fn check_exposure(listener: &TcpListener, config: &HttpConfig) -> anyhow::Re
 pub async fn serve(
     service: &'static str,
     listener: TcpListener,
-    routes: Router,
+    routes: impl Into<Routes>,
     config: &HttpConfig,
     readiness: Readiness,
     shutdown: CancellationToken,
@@ -62,7 +63,11 @@ pub async fn serve(
         .context("the listener has no address")?;
     let guard = Guard::new(addr, config)?;
     let cors = guard.cors();
-    let admission = Arc::new(Admission::new(guard, config));
+    let Routes {
+        router: routes,
+        large_bodies,
+    } = routes.into();
+    let admission = Arc::new(Admission::new(guard, config, large_bodies));
     let metrics = metrics::install()?;
     let mut router = assemble(service, routes, admission, readiness, metrics.clone());
     if let Some(cors) = cors {

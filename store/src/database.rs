@@ -12,7 +12,8 @@ use sqlx::{AnyPool, AssertSqlSafe, ConnectOptions as _, Connection as _, Executo
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{DatabaseUrl, Migration, StoreError, deadline, migration, sqlite_file};
+use crate::last_write::LastWrite;
+use crate::{DatabaseUrl, Migration, StoreError, deadline, migration, refusal, sqlite_file};
 
 /// A 2xx promises that the commit survives a power cut: WAL alone (synchronous=NORMAL) does not.
 const SQLITE_SESSION: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; \
@@ -34,6 +35,7 @@ pub struct Database {
     sqlite: bool,
     /// Why it cannot be used yet; `None` once prepared.
     obstacle: Arc<watch::Sender<Option<String>>>,
+    last_write: LastWrite,
 }
 
 impl Database {
@@ -73,6 +75,7 @@ impl Database {
             migrations,
             sqlite,
             obstacle,
+            last_write: LastWrite::default(),
         })
     }
 
@@ -109,14 +112,46 @@ impl Database {
         }
     }
 
-    /// Whether a statement would work now, for readiness.
+    /// Awaits one statement or transaction that writes, as [`deadline`] does, and remembers for
+    /// [`check`](Self::check) whether the database took it.
+    pub async fn write<T>(
+        &self,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, StoreError> {
+        let result = deadline(work).await;
+        match &result {
+            Ok(_) => self.last_write.forget(),
+            // The database is well.
+            Err(error) if self.is_refusal(error) => {}
+            Err(error) => self.last_write.failed(error),
+        }
+        result
+    }
+
+    /// Whether the values of a statement are at fault, so that trying it again is useless.
+    pub fn is_refusal(&self, error: &StoreError) -> bool {
+        refusal::is_refusal(self.sqlite, error)
+    }
+
+    /// Whether statements would work now, for readiness: one that reads is tried, and the last
+    /// [`write`](Self::write) has not failed just before. A service whose job is to read need not
+    /// use that.
+    ///
+    /// No write is tried. One that is rolled back proves nothing, since databases meet a full disk
+    /// when they commit or grow; one that is committed would cost a flush of the disk each time,
+    /// would wait behind every lock, and would still find room where a larger row finds none.
     pub async fn check(&self) -> Result<(), StoreError> {
         let pool = self.pool()?;
         // SQLite answers a bare SELECT 1 without looking at its file.
         let table = migration::table(self.schema);
         let query = format!("SELECT COUNT(*) FROM {table}");
-        deadline(sqlx::query(AssertSqlSafe(query)).execute(pool)).await?;
-        Ok(())
+        let read = deadline(sqlx::query(AssertSqlSafe(query)).execute(pool)).await;
+        if let Err(error) = read {
+            // The same fault, as far as is known: when reading works again, writing may as well.
+            self.last_write.forget();
+            return Err(error);
+        }
+        self.last_write.check()
     }
 
     /// Closes all connections, which lets SQLite fold its log into the file.
@@ -277,6 +312,37 @@ mod tests {
             told.contains("cannot connect") && !told.contains("s3cret"),
             "{told}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_failed_write_is_told_until_one_works_and_a_refused_row_is_no_failure() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = open(&directory.path().join("a.db"));
+        let shutdown = CancellationToken::new();
+        database.prepare(&shutdown, |_| async { Ok(()) }).await;
+        let insert = |id: &'static str| {
+            let pool = database.pool().unwrap();
+            database.write(
+                sqlx::query("INSERT INTO things VALUES ($1)")
+                    .bind(id)
+                    .execute(pool),
+            )
+        };
+        let error = insert("first").await.unwrap_err();
+        assert!(database.is_refusal(&error), "{error}");
+        database.check().await.unwrap();
+
+        let gone = sqlx::raw_sql("ALTER TABLE things RENAME TO others");
+        gone.execute(database.pool().unwrap()).await.unwrap();
+        let error = insert("second").await.unwrap_err();
+        assert!(!database.is_refusal(&error), "{error}");
+        let told = database.check().await.unwrap_err().to_string();
+        assert!(told.contains("no such table"), "{told}");
+
+        let back = sqlx::raw_sql("ALTER TABLE others RENAME TO things");
+        back.execute(database.pool().unwrap()).await.unwrap();
+        insert("second").await.unwrap();
+        database.check().await.unwrap();
     }
 
     #[tokio::test]

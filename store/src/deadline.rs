@@ -15,6 +15,9 @@ pub enum StoreError {
     /// No answer in time.
     #[error("the database did not answer within {} s", STATEMENT.as_secs())]
     Timeout,
+    /// It reads, but the last write failed just before, for this reason.
+    #[error("the last write failed: {0}")]
+    LastWrite(String),
     /// The connection or the statement failed.
     #[error("the database failed: {0}")]
     Sql(#[from] sqlx::Error),

@@ -7,7 +7,9 @@
 
 mod database;
 mod deadline;
+mod last_write;
 mod migration;
+mod refusal;
 mod sqlite_file;
 mod url;
 

@@ -139,6 +139,8 @@ async fn through_two_brokers_the_logger_stores_one_event() {
     assert_eq!(names.collect::<Vec<_>>(), ["last", "keyed"]);
     assert_eq!(stored[1]["id"], first.0);
     // The logger took the second delivery for what it is, and did not refuse it.
+    let dead = http::get(&suite.logger.url("/dead-letters")).await.json();
+    assert_eq!(dead["total"], 0, "{dead}");
     let dead = "events.topic.exchange.queue.logger.dead";
     assert!(virtual_host.management.take(dead).await.is_empty());
     second.stop().await;

@@ -1,6 +1,11 @@
 //! logger-service over HTTP. Every case runs on SQLite and on PostgreSQL.
 
 mod away;
+mod dead_letter_listing;
+mod dead_letter_marks;
+mod dead_letters;
+mod faults;
+mod load;
 mod log;
 mod logs;
 mod server;
@@ -42,4 +47,22 @@ on_both_databases! {
     writing::what_is_answered_is_committed,
     writing::a_locked_table_is_503_and_then_works_again,
     writing::events_outlive_the_service,
+    writing::a_death_that_is_answered_is_committed,
+    faults::a_lock_longer_than_a_write_waits_loses_nothing,
+    dead_letters::a_dead_letter_is_given_back_as_it_came,
+    dead_letters::its_data_alone_is_a_download,
+    dead_letters::an_event_that_dies_again_is_the_same_dead_letter,
+    dead_letters::of_one_death_reported_many_times_at_once_one_is_new,
+    dead_letters::any_message_of_any_producer_is_taken,
+    dead_letters::what_the_listener_did_wrong_is_refused,
+    dead_letters::large_data_is_taken_and_larger_is_refused,
+    dead_letter_listing::pages_cover_a_listing_of_dead_letters,
+    dead_letter_listing::filters_select_dead_letters,
+    dead_letter_listing::states_and_times_of_death_select,
+    dead_letter_listing::bad_queries_for_dead_letters_are_refused,
+    dead_letter_marks::a_replay_is_marked_unless_the_event_died_again,
+    dead_letter_marks::what_is_discarded_may_be_replayed_all_the_same,
+    dead_letter_marks::what_is_not_there_is_404,
+    dead_letter_marks::a_filter_discards_what_is_dead_and_matches,
+    dead_letter_marks::all_are_discarded_only_by_that_word,
 }

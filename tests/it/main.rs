@@ -14,6 +14,7 @@ mod auth_store;
 mod authenticate;
 mod bad_input;
 mod dead_letter;
+mod dead_letters;
 mod idempotency;
 mod log_event;
 mod logger_store;

@@ -236,6 +236,57 @@ async fn an_outage_of_the_target_makes_no_dead_letters() {
     assert!(virtual_host.management.take(dead).await.is_empty());
 }
 
+/// RabbitMQ counts each time that a channel ends with an unacknowledged delivery, and gives the
+/// message up at the fiftieth. What is held for long must not be among them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_its_target_for_long_goes_back_to_its_queue() {
+    const EVENTS: usize = 3;
+    // Of ten minutes' hold each handler has the share of the prefetch: a second.
+    const ROUTE: &str = "retry_ms = [60000]\nconcurrency = 1\nprefetch = 600";
+    let virtual_host = virtual_host().await;
+    let dir = tempfile::tempdir().unwrap();
+    let down = Target::answering(StatusCode::SERVICE_UNAVAILABLE).await;
+    let routes = route(&down, ROUTE).replace("one", "held");
+    let listener = listener_alone(&virtual_host.url, dir.path(), &routes).await;
+    listener.ready().await;
+    let broker = broker(&virtual_host.url, &Options::default()).await;
+    broker.ready().await;
+    let mut posted = HashSet::new();
+    for number in 0..EVENTS {
+        posted.insert(post(&broker, &number.to_string()).await);
+    }
+    let url = listener.url("/metrics");
+    let put_back = r#"listener_events_total{route="held",outcome="put_back"} "#;
+    eventually("all are put back", Duration::from_secs(20), || async {
+        let metrics = http::get(&url).await.text;
+        let line = metrics.lines().find_map(|line| line.strip_prefix(put_back));
+        (line?.parse::<usize>().unwrap() >= EVENTS).then_some(())
+    })
+    .await;
+    listener.stop().await;
+    broker.stop().await;
+
+    let queue = "events.topic.exchange.queue.held";
+    let held = virtual_host.management.take(queue).await;
+    let ids: HashSet<_> = held
+        .iter()
+        .map(|message| {
+            message["properties"]["message_id"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    assert_eq!(ids, posted);
+    assert_eq!(held.len(), EVENTS);
+    for message in held {
+        let headers = &message["properties"]["headers"];
+        assert_eq!(headers["x-gw-attempt"], 1, "{headers}");
+        assert_eq!(headers["x-gw-reason"], "the target answered 503");
+        assert_eq!(headers["x-gw-routing-key"], "log.INFO");
+    }
+}
+
 /// A hand-off whose confirm is late is not published a second time: each copy would be delivered.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stall_of_rabbitmq_makes_no_copies_of_an_event() {

@@ -8,7 +8,7 @@ use std::{
     fs::File,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::{ExitStatus, Stdio},
+    process::{ExitStatus, Output, Stdio},
     time::Duration,
 };
 
@@ -24,6 +24,7 @@ use crate::{OrPanic as _, eventually, http, port, rabbitmq::signal};
 const READY_DEADLINE: Duration = Duration::from_secs(30);
 /// Longer than a service takes to drain.
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
+const RUN_DEADLINE: Duration = Duration::from_secs(60);
 /// Of the log of a process, when a test fails.
 const LOG_LINES_SHOWN: usize = 40;
 /// Waits for the end of its standard input, which comes with the end of the process that holds the
@@ -184,6 +185,20 @@ impl Drop for Process {
             eprintln!("--- end of the log of {}\n{}", self.name, last.join("\n"));
         }
     }
+}
+
+/// Runs the program `name` to its end, as a user does on a terminal.
+pub async fn run(name: &str, arguments: &[&str]) -> Output {
+    let output = Command::new(programs().await.join(name))
+        .args(arguments)
+        .env_remove("RUST_BACKTRACE") // what users see
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    timeout(RUN_DEADLINE, output)
+        .await
+        .or_panic("a program ends in time")
+        .or_panic(name)
 }
 
 fn janitor(pid: u32) -> Child {

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use listener_service::DeadLetters;
 use serde_json::{Value, json};
 use service_kit::server::HttpConfig;
 use tempfile::TempDir;
@@ -124,7 +125,8 @@ pub struct Suite {
     pub logger: Service,
     /// auth-service.
     pub auth: Service,
-    dir: TempDir,
+    /// Where the services keep their files.
+    pub dir: TempDir,
 }
 
 impl Suite {
@@ -252,6 +254,7 @@ pub async fn listener(
             .map(|routes| write_routes(dir, routes)),
         logger_url: logger.url("").parse().or_panic("LOGGER_URL"),
         auth_url: auth.url("").parse().or_panic("AUTH_URL"),
+        dead_letters: DeadLetters::Logger,
         http: http_config(),
     };
     Service::start(|listener, shutdown| listener_service::run(config, listener, shutdown)).await
@@ -265,6 +268,7 @@ pub async fn listener_alone(amqp_url: &str, dir: &Path, routes: &str) -> Service
         routes_file: Some(write_routes(dir, routes)),
         logger_url: nowhere.parse().or_panic("LOGGER_URL"),
         auth_url: nowhere.parse().or_panic("AUTH_URL"),
+        dead_letters: DeadLetters::Queue,
         http: http_config(),
     };
     Service::start(|listener, shutdown| listener_service::run(config, listener, shutdown)).await
@@ -272,12 +276,18 @@ pub async fn listener_alone(amqp_url: &str, dir: &Path, routes: &str) -> Service
 
 /// Starts logger-service with its database in `dir`.
 pub async fn logger(dir: &Path) -> Service {
+    logger_at(([127, 0, 0, 1], 0).into(), dir).await
+}
+
+/// The same, at an address that an earlier one listened on.
+pub async fn logger_at(addr: SocketAddr, dir: &Path) -> Service {
     let database = format!("sqlite:{}", dir.join("logger.db").display());
     let config = logger_service::Config {
         database_url: database.as_str().into(),
         http: http_config(),
     };
-    Service::start(|listener, shutdown| logger_service::run(config, listener, shutdown)).await
+    let run = |listener, shutdown| logger_service::run(config, listener, shutdown);
+    Service::start_at(addr, run).await
 }
 
 /// Starts auth-service with its database and its files in `dir`.

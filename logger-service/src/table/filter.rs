@@ -3,10 +3,9 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 use service_kit::problem::Problem;
-use sha2::{Digest, Sha256};
 
-use crate::cloud_event::parse_rfc3339;
-use crate::event::check_text;
+use crate::listing::parameter::{text, time};
+use crate::listing::{Fingerprint, TypePattern};
 
 /// The query of `GET /logs`. An empty value counts as absent, as forms send it.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -37,22 +36,11 @@ pub(crate) struct Filter {
     pub(crate) until: Option<Timestamp>,
 }
 
-/// `order.placed` is that type; `order.*` is every type that begins with `order.`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum TypePattern {
-    Exact(String),
-    Prefix(String),
-}
-
 impl Filter {
     /// Checks the parameters; every fault is a 400 that names the parameter.
     pub(crate) fn parse(parameters: &Parameters) -> Result<Self, Problem> {
-        let event_type = text("type", &parameters.event_type)?;
         Ok(Self {
-            event_type: event_type.map(|pattern| match pattern.strip_suffix('*') {
-                Some(prefix) => TypePattern::Prefix(prefix.to_owned()),
-                None => TypePattern::Exact(pattern),
-            }),
+            event_type: TypePattern::parse("type", &parameters.event_type)?,
             source: text("source", &parameters.source)?,
             name: text("name", &parameters.name)?,
             text: text("q", &parameters.q)?,
@@ -61,70 +49,29 @@ impl Filter {
         })
     }
 
-    /// Identifies the filter in a cursor, which is good for the same listing only.
-    pub(crate) fn fingerprint(&self) -> [u8; 32] {
-        let (exact, prefix) = match &self.event_type {
-            Some(TypePattern::Exact(exact)) => (Some(exact.clone()), None),
-            Some(TypePattern::Prefix(prefix)) => (None, Some(prefix.clone())),
-            None => (None, None),
-        };
+    /// Identifies the listing in its cursors.
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        let event_type = self.event_type.as_ref();
         let since = self.since.map(|time| time.to_string());
         let until = self.until.map(|time| time.to_string());
-        let mut hash = Sha256::new();
-        for part in [
-            &exact,
-            &prefix,
-            &self.source,
-            &self.name,
-            &self.text,
-            &since,
-            &until,
-        ] {
-            // No part contains U+0000 or is empty but a prefix, whose place tells it apart.
-            hash.update([u8::from(part.is_some())]);
-            hash.update(part.as_deref().unwrap_or_default());
-            hash.update([0]);
-        }
-        hash.finalize().into()
+        Fingerprint::new(
+            "logs",
+            &[
+                event_type.and_then(TypePattern::exact),
+                event_type.and_then(TypePattern::prefix),
+                self.source.as_deref(),
+                self.name.as_deref(),
+                self.text.as_deref(),
+                since.as_deref(),
+                until.as_deref(),
+            ],
+        )
     }
-}
-
-fn text(parameter: &str, value: &str) -> Result<Option<String>, Problem> {
-    if value.is_empty() {
-        return Ok(None);
-    }
-    check_text(&format!("the parameter {parameter}"), value)?;
-    Ok(Some(value.to_owned()))
-}
-
-fn time(parameter: &str, value: &str) -> Result<Option<Timestamp>, Problem> {
-    if value.is_empty() {
-        return Ok(None);
-    }
-    let fault = || format!("the parameter {parameter} is not an RFC 3339 timestamp");
-    parse_rfc3339(value)
-        .map(Some)
-        .ok_or_else(|| Problem::bad_request(fault()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_final_asterisk_makes_a_prefix() {
-        let parse = |event_type: &str| {
-            let parameters = Parameters {
-                event_type: event_type.to_owned(),
-                ..Default::default()
-            };
-            Filter::parse(&parameters).unwrap().event_type
-        };
-        assert_eq!(parse(""), None);
-        assert_eq!(parse("a.b"), Some(TypePattern::Exact("a.b".to_owned())));
-        assert_eq!(parse("a.*"), Some(TypePattern::Prefix("a.".to_owned())));
-        assert_eq!(parse("*"), Some(TypePattern::Prefix(String::new())));
-    }
 
     #[test]
     fn different_filters_have_different_fingerprints() {

@@ -3,10 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use sqlx::{AnyPool, AssertSqlSafe};
-use store::{StoreError, deadline};
+use store::{Database, StoreError, deadline};
 
+use crate::dialect::placeholders;
 use crate::event::{Data, Event};
-use crate::table::{COLUMN_COUNT, COLUMNS, Table, placeholders};
+use crate::table::{COLUMN_COUNT, COLUMNS, Table};
 
 /// What became of an event. In every case one event with its id is in the store, committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +24,7 @@ impl Table {
     /// Stores `events` and tells what became of each, in order. Of equal ids the first one is stored.
     pub(super) async fn insert(&self, events: &[&Event]) -> Result<Vec<Stored>, StoreError> {
         let pool = self.database.pool()?;
-        let mut new = insert_unknown(pool, events).await?;
+        let mut new = insert_unknown(&self.database, events).await?;
         // Removing makes a second event with the same id in this batch one that was there before.
         let fresh: Vec<bool> = events.iter().map(|event| new.remove(&event.id)).collect();
         let known = events.iter().zip(&fresh).filter(|(_, fresh)| !**fresh);
@@ -47,7 +48,10 @@ impl Table {
 }
 
 /// Inserts the events whose ids are not in the table, and returns those ids.
-async fn insert_unknown(pool: &AnyPool, events: &[&Event]) -> Result<HashSet<String>, StoreError> {
+async fn insert_unknown(
+    database: &Database,
+    events: &[&Event],
+) -> Result<HashSet<String>, StoreError> {
     let rows: Vec<_> = (0..events.len())
         .map(|row| format!("({})", placeholders(1 + row * COLUMN_COUNT, COLUMN_COUNT)))
         .collect();
@@ -58,10 +62,7 @@ async fn insert_unknown(pool: &AnyPool, events: &[&Event]) -> Result<HashSet<Str
     // Safe: only the number of placeholders varies.
     let mut query = sqlx::query_scalar(AssertSqlSafe(sql));
     for event in events {
-        let (text, bytes) = match &event.data {
-            Data::Text(text) => (Some(text.as_str()), None),
-            Data::Bytes(bytes) => (None, Some(bytes.as_slice())),
-        };
+        let (text, bytes) = event.data.columns();
         query = query
             .bind(event.id.as_str())
             .bind(event.event_type.as_str())
@@ -75,7 +76,7 @@ async fn insert_unknown(pool: &AnyPool, events: &[&Event]) -> Result<HashSet<Str
             .bind(bytes)
             .bind(event.attributes.as_str());
     }
-    let ids: Vec<String> = deadline(query.fetch_all(pool)).await?;
+    let ids: Vec<String> = database.write(query.fetch_all(database.pool()?)).await?;
     Ok(ids.into_iter().collect())
 }
 

@@ -1,13 +1,15 @@
 //! Reading events: one by its id, or a page of a listing, newest first.
 
+use jiff::Timestamp;
 use sqlx::any::AnyRow;
-use sqlx::{AssertSqlSafe, Row};
+use sqlx::{AssertSqlSafe, FromRow as _, Row as _};
 use store::{StoreError, deadline};
 
+use crate::dialect::{Dialect, placeholders};
 use crate::event::{Data, Event};
-use crate::table::dialect::Dialect;
-use crate::table::filter::{Filter, TypePattern};
-use crate::table::{COLUMNS, Cursor, Table, placeholders};
+use crate::listing::{Conditions, Cursor};
+use crate::table::filter::Filter;
+use crate::table::{COLUMNS, Table};
 
 /// A page ends early once it holds this much data, so that its size is bounded like its length.
 const PAGE_BYTES_MAX: i64 = 4 * 1024 * 1024;
@@ -41,7 +43,7 @@ impl Table {
     ) -> Result<Page, StoreError> {
         let pool = self.database.pool()?;
         // The sizes first: whole rows of a page that ends early would be read only to be dropped.
-        let conditions = Conditions::new(filter, cursor, self.dialect);
+        let conditions = conditions(filter, cursor, self.dialect);
         let sql = format!(
             "SELECT seq, CAST(COALESCE(octet_length(data_text), octet_length(data_bytes)) AS BIGINT) \
          FROM events WHERE {} ORDER BY seq DESC LIMIT {}",
@@ -49,14 +51,12 @@ impl Table {
             limit + 1
         );
         // Safe: the conditions hold placeholders, not values.
-        let mut query = sqlx::query_as(AssertSqlSafe(sql));
-        for value in conditions.values {
-            query = match value {
-                Value::Text(text) => query.bind(text),
-                Value::Number(number) => query.bind(number),
-            };
-        }
-        let candidates: Vec<(i64, i64)> = deadline(query.fetch_all(pool)).await?;
+        let query = conditions.bind(sqlx::query(AssertSqlSafe(sql)));
+        let rows = deadline(query.fetch_all(pool)).await?;
+        let candidates: Vec<(i64, i64)> = rows
+            .iter()
+            .map(<(i64, i64)>::from_row)
+            .collect::<Result<_, sqlx::Error>>()?;
         let seqs = fill(&candidates, limit);
         if seqs.is_empty() {
             return Ok(Page {
@@ -95,81 +95,18 @@ fn fill(candidates: &[(i64, i64)], limit: usize) -> Vec<i64> {
     seqs
 }
 
-/// A WHERE clause, and the values of its placeholders in order.
-struct Conditions {
-    sql: String,
-    values: Vec<Value>,
-}
-
-enum Value {
-    Text(String),
-    Number(i64),
-}
-
-impl Conditions {
-    fn new(filter: &Filter, cursor: Option<Cursor>, dialect: Dialect) -> Self {
-        let mut conditions = Self {
-            sql: "1 = 1".to_owned(),
-            values: Vec::new(),
-        };
-        match &filter.event_type {
-            Some(TypePattern::Exact(exact)) => conditions.text("type = $", exact),
-            // Not LIKE: SQLite's does not tell upper from lower case.
-            Some(TypePattern::Prefix(prefix)) => {
-                conditions.text("substr(type, 1, length($)) = $", prefix);
-            }
-            None => {}
-        }
-        if let Some(source) = &filter.source {
-            conditions.text("source = $", source);
-        }
-        if let Some(name) = &filter.name {
-            conditions.text("name = $", name);
-        }
-        if let Some(text) = &filter.text {
-            let condition = format!(r"{} LIKE $ ESCAPE '\'", dialect.folded_text());
-            conditions.text(&condition, &contains(text));
-        }
-        if let Some(since) = filter.since {
-            conditions.number("received_at >= $", since.as_microsecond());
-        }
-        if let Some(until) = filter.until {
-            conditions.number("received_at < $", until.as_microsecond());
-        }
-        if let Some(Cursor(seq)) = cursor {
-            conditions.number("seq < $", seq);
-        }
-        conditions
-    }
-
-    fn text(&mut self, condition: &str, value: &str) {
-        self.and(condition, Value::Text(value.to_owned()));
-    }
-
-    fn number(&mut self, condition: &str, value: i64) {
-        self.and(condition, Value::Number(value));
-    }
-
-    /// Adds a condition in which `$` stands for the value.
-    fn and(&mut self, condition: &str, value: Value) {
-        self.values.push(value);
-        let placeholder = format!("${}", self.values.len());
-        self.sql.push_str(" AND ");
-        self.sql.push_str(&condition.replace('$', &placeholder));
-    }
-}
-
-/// A LIKE pattern for texts that contain `text`, whose own wildcards are escaped.
-fn contains(text: &str) -> String {
-    let mut pattern = "%".to_owned();
-    for letter in text.chars() {
-        if matches!(letter, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(letter.to_ascii_lowercase());
-    }
-    pattern.push('%');
-    pattern
+fn conditions(filter: &Filter, cursor: Option<Cursor>, dialect: Dialect) -> Conditions {
+    let mut conditions = Conditions::none();
+    conditions.event_type(filter.event_type.as_ref());
+    conditions.text("source = $", filter.source.as_deref());
+    conditions.text("name = $", filter.name.as_deref());
+    conditions.contains(&[dialect.folded("data_text")], filter.text.as_deref());
+    let since = filter.since.map(Timestamp::as_microsecond);
+    conditions.number("received_at >= $", since);
+    let until = filter.until.map(Timestamp::as_microsecond);
+    conditions.number("received_at < $", until);
+    conditions.before(cursor);
+    conditions
 }
 
 /// Reads the columns of [`COLUMNS`], by position.
@@ -201,25 +138,5 @@ mod tests {
         assert_eq!(fill(&rows(&[half, half, 1]), 3), [1, 2]);
         assert_eq!(fill(&rows(&[2 * PAGE_BYTES_MAX, 1]), 3), [1]);
         assert_eq!(fill(&rows(&[1, 2 * PAGE_BYTES_MAX, 1]), 3), [1]);
-    }
-
-    #[test]
-    fn wildcards_are_escaped() {
-        assert_eq!(contains(r"50%_\ÉA"), r"%50\%\_\\Éa%");
-    }
-
-    #[test]
-    fn every_condition_has_a_placeholder_of_its_own() {
-        let filter = Filter {
-            event_type: Some(TypePattern::Prefix("a".to_owned())),
-            name: Some("b".to_owned()),
-            ..Filter::default()
-        };
-        let conditions = Conditions::new(&filter, Some(Cursor(7)), Dialect::Sqlite);
-        assert_eq!(
-            conditions.sql,
-            "1 = 1 AND substr(type, 1, length($1)) = $1 AND name = $2 AND seq < $3"
-        );
-        assert_eq!(conditions.values.len(), 3);
     }
 }

@@ -4,7 +4,6 @@
 
 use std::slice;
 
-use store::StoreError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::event::Event;
@@ -115,11 +114,10 @@ async fn store(table: &Table, batch: &[Job]) -> Result<Vec<Stored>, InsertError>
     let events: Vec<&Event> = batch.iter().map(|job| &job.event).collect();
     table.insert(&events).await.map_err(|error| {
         tracing::warn!(events = batch.len(), "cannot store events: {error}");
-        match error {
-            StoreError::Sql(sqlx::Error::Database(error)) if table.dialect.is_refusal(&*error) => {
-                InsertError::Refused
-            }
-            _ => InsertError::Unavailable,
+        if table.database.is_refusal(&error) {
+            InsertError::Refused
+        } else {
+            InsertError::Unavailable
         }
     })
 }

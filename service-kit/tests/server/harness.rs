@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::http::Uri;
 use axum::routing::{get, post};
 use serde_json::Value;
 use service_kit::readiness::Readiness;
+use service_kit::routes::{LargeBodies, Routes};
 use service_kit::server::{self, HttpConfig};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -16,6 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 /// Nothing in these tests may take longer.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// What `POST /large` takes. `POST /large?hold` keeps its place as `GET /wait` does.
+pub(crate) const LARGE_BODIES: LargeBodies = LargeBodies {
+    bytes_max: 4 * 1024 * 1024,
+    at_once: 1,
+};
 
 /// A server that runs until the test ends or stops it.
 pub(crate) struct Server {
@@ -36,7 +44,8 @@ impl Server {
         let release = CancellationToken::new();
         let waiting = CancellationToken::new();
         let readiness = Readiness::new(shutdown.clone());
-        let routes = routes(release.clone(), waiting.clone());
+        let routes = Routes::from(routes(release.clone(), waiting.clone()))
+            .with_large_bodies("/large", LARGE_BODIES);
         let stop = shutdown.clone();
         let task = tokio::spawn(async move {
             server::serve("test-service", listener, routes, &config, readiness, stop).await
@@ -81,11 +90,19 @@ fn routes(release: CancellationToken, waiting: CancellationToken) -> Router {
             "released"
         }
     };
+    let hold = wait.clone();
+    let large = move |uri: Uri, body: Bytes| async move {
+        if uri.query() == Some("hold") {
+            hold().await;
+        }
+        body.len().to_string()
+    };
     Router::new()
         .route(
             "/length",
             post(|body: Bytes| async move { body.len().to_string() }),
         )
+        .route("/large", post(large))
         .route("/wait", get(wait))
         .route("/panic", get(panics))
         .route("/items/{id}", get(|| async { "item" }))

@@ -9,6 +9,7 @@
 
 mod drain;
 mod harness;
+mod large_bodies;
 mod operations;
 mod refusals;
 mod slowness;

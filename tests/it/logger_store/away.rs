@@ -6,6 +6,7 @@ use reqwest::StatusCode;
 use tests::eventually;
 use tests::postgres::Server;
 
+use super::dead_letters::report;
 use super::server::{Delivery, Site};
 
 const DELIVERY: Delivery<'static> = Delivery {
@@ -58,4 +59,19 @@ async fn a_crash_loses_nothing_that_was_answered() {
     // Nothing of the refused one was left behind, so it is new.
     assert_eq!(logger.deliver(&DELIVERY).await.status, 201);
     assert_eq!(logger.deliver(&DELIVERY).await.status, 200);
+}
+
+#[tokio::test]
+async fn no_dead_letter_is_taken_meanwhile() {
+    let postgres = Server::start().await;
+    let logger = Site::at(postgres.create_database().await).start().await;
+    postgres.stop().await;
+    let answer = logger.report(&report("1")).await;
+    answer.problem(503);
+    assert_eq!(answer.headers["retry-after"], "1");
+    logger.get("/dead-letters").await.problem(503);
+    postgres.start_again().await;
+    logger.ready().await;
+    logger.bury(&report("1")).await;
+    assert_eq!(logger.report(&report("1")).await.status, 200);
 }

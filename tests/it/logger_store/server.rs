@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 use logger_service::Config;
-use reqwest::{StatusCode, header};
+use reqwest::{Body, Method, StatusCode, header};
 use serde_json::Value;
 use service_kit::server::HttpConfig;
 use store::DatabaseUrl;
@@ -125,6 +125,14 @@ impl Logger {
         }
         let request = self.client.post(format!("{}/log", self.base)).headers(map);
         client::read(request.body(body.into()).send().await.or_panic("POST /log")).await
+    }
+
+    /// A request with a body that is declared to be JSON.
+    pub async fn send(&self, method: Method, path: &str, body: impl Into<Body>) -> Answer {
+        let url = format!("{}{path}", self.base);
+        let request = self.client.request(method, &url).body(body);
+        let request = request.header(header::CONTENT_TYPE, "application/json");
+        client::read(request.send().await.or_panic(&url)).await
     }
 
     pub async fn deliver(&self, delivery: &Delivery<'_>) -> Answer {

@@ -8,6 +8,7 @@ use serde_json::json;
 use sqlx::AnyPool;
 use tests::OrPanic as _;
 
+use super::dead_letters::report;
 use super::server::{Delivery, Site};
 
 pub async fn of_many_deliveries_at_once_one_is_stored(site: Site) {
@@ -122,7 +123,29 @@ pub async fn events_outlive_the_service(site: Site) {
     assert_eq!(json!(second.ids("q=X").await), json!(["2", "1"]));
 }
 
-async fn witness(site: &Site) -> AnyPool {
+pub async fn a_death_that_is_answered_is_committed(site: Site) {
+    let logger = Arc::new(site.start().await);
+    let witness = witness(&site).await;
+    let reports = (0..50).map(|number| {
+        let (logger, witness) = (logger.clone(), witness.clone());
+        tokio::spawn(async move {
+            let id = logger.bury(&report(&number.to_string())).await;
+            let seen = "SELECT COUNT(*) FROM dead_letters WHERE id = $1";
+            let seen: i64 = sqlx::query_scalar(seen)
+                .bind(&id)
+                .fetch_one(&witness)
+                .await
+                .or_panic(&id);
+            assert_eq!(seen, 1, "{id} was answered and is not committed");
+        })
+    });
+    for reported in join_all(reports).await {
+        reported.or_panic("a report");
+    }
+    assert_eq!(logger.get_json("/dead-letters").await["total"], 50);
+}
+
+pub async fn witness(site: &Site) -> AnyPool {
     sqlx::any::install_default_drivers();
     AnyPool::connect(&site.database_url)
         .await

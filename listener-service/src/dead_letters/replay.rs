@@ -1,0 +1,99 @@
+//! Bringing one dead letter back into the queue of its route.
+//!
+//! First the event is published and confirmed, then the dead letter is marked. Whoever dies in
+//! between leaves a dead letter that can be replayed once more: an event may come twice, with the
+//! same id, and none is lost.
+
+use std::time::Duration;
+
+use messaging::{Backoff, Connection, PublishError, Publisher, topology::Topology};
+use tokio::time::Instant;
+
+use crate::dead_letters::{
+    letter::State,
+    store::{Store, StoreError},
+};
+
+/// For RabbitMQ to confirm one event. A verdict never comes later than this.
+const PUBLISH_DEADLINE: Duration = Publisher::CONFIRM_DEADLINE;
+
+/// How long logger-service may be away between the publish and the mark.
+const MARK_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Replays dead letters. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Replayer {
+    pub(super) store: Store,
+    publisher: Publisher,
+}
+
+/// Why a dead letter was not replayed, or not surely.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ReplayError {
+    /// It was replayed before.
+    #[error("it was replayed before, and has not died again since")]
+    Replayed,
+    /// The queue of its route is gone.
+    #[error("there is no queue {0}: a listener with its route makes it")]
+    NoQueue(String),
+    /// RabbitMQ did not take it.
+    #[error("{0}")]
+    Publish(PublishError),
+    /// logger-service did not give it.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// It is on its way, and logger-service does not know.
+    #[error("it was replayed, but not marked, so that it may be replayed again: {0}")]
+    Unmarked(StoreError),
+}
+
+impl ReplayError {
+    /// Whether RabbitMQ or logger-service is away, so that trying again later may help.
+    pub(super) fn is_passing(&self) -> bool {
+        match self {
+            Self::Publish(_) => true,
+            Self::Store(error) => matches!(error, StoreError::Away(_)),
+            Self::Replayed | Self::NoQueue(_) | Self::Unmarked(_) => false,
+        }
+    }
+}
+
+impl Replayer {
+    /// Publishes on `publishing`.
+    pub(crate) fn new(store: Store, publishing: &Connection) -> Self {
+        Self {
+            store,
+            publisher: Publisher::start(publishing, Topology::retries()),
+        }
+    }
+
+    /// Replays the dead letter `id`.
+    pub(super) async fn replay(&self, id: &str) -> Result<(), ReplayError> {
+        let letter = self.store.letter(id).await?;
+        if letter.state == State::Replayed {
+            return Err(ReplayError::Replayed);
+        }
+        let event = letter.event.with_data(self.store.data(id).await?);
+        let message = event.into_replay(&letter.queue, &letter.exchange, &letter.routing_key);
+        match self.publisher.publish(message, PUBLISH_DEADLINE).await {
+            Ok(()) => {}
+            Err(PublishError::Unroutable) => return Err(ReplayError::NoQueue(letter.queue)),
+            Err(error) => return Err(ReplayError::Publish(error)),
+        }
+        self.mark(id, &letter.death).await
+    }
+
+    /// Marks, patiently: what is not marked would be replayed twice.
+    async fn mark(&self, id: &str, death: &str) -> Result<(), ReplayError> {
+        let end = Instant::now() + MARK_PATIENCE;
+        let mut backoff = Backoff::new();
+        loop {
+            match self.store.mark_replayed(id, death).await {
+                Ok(()) => return Ok(()),
+                Err(StoreError::Away(_)) if Instant::now() < end => {}
+                Err(error) => return Err(ReplayError::Unmarked(error)),
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Replaying many dead letters, at a bounded rate, with lines that tell how far it is.
+
+use std::time::Duration;
+
+use messaging::Backoff;
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, Interval, MissedTickBehavior, interval},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::dead_letters::{
+    filter::Filter,
+    letter::Page,
+    replay::{ReplayError, Replayer},
+    store::StoreError,
+};
+
+/// Replays under way at one time.
+const CONCURRENCY: usize = 16;
+const PAGE: usize = 100;
+/// Between two lines that only count.
+const PROGRESS: Duration = Duration::from_millis(200);
+/// How long RabbitMQ or logger-service may be away before the job gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A line of the answer to `POST /dead-letters/replay`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub(super) enum Line {
+    /// How far it is.
+    Progress(Counts),
+    /// One that was not replayed, and stays dead.
+    Failed { id: String, reason: String },
+    /// The last line of a job that came to its end.
+    Finished(Counts),
+    /// The last line of a job that did not.
+    Stopped {
+        #[serde(flatten)]
+        counts: Counts,
+        reason: String,
+    },
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+pub(super) struct Counts {
+    pub(super) replayed: u64,
+    pub(super) failed: u64,
+    /// Dead letters that the filter found when the job began.
+    pub(super) total: u64,
+}
+
+/// A job under way. It ends when `lines` are no longer read: what was started is finished then,
+/// and all else stays dead.
+pub(super) struct ReplayJob {
+    replayer: Replayer,
+    filter: Filter,
+    lines: mpsc::Sender<Line>,
+    shutdown: CancellationToken,
+    ticks: Interval,
+    under_way: JoinSet<(String, Result<(), ReplayError>)>,
+    counts: Counts,
+    told: Instant,
+}
+
+/// Why a job ends early.
+enum Stop {
+    /// Nobody reads the lines any more.
+    Unread,
+    /// The reason to tell.
+    Because(String),
+}
+
+impl ReplayJob {
+    pub(super) fn new(
+        replayer: Replayer,
+        filter: Filter,
+        lines: mpsc::Sender<Line>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let mut ticks = interval(Duration::from_secs(1) / filter.rate);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            replayer,
+            filter,
+            lines,
+            shutdown,
+            ticks,
+            under_way: JoinSet::new(),
+            counts: Counts::default(),
+            told: Instant::now(),
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        let stop = self.pages().await.err();
+        while let Some(done) = self.under_way.join_next().await {
+            // That nobody reads is known by the line that follows.
+            let _ = self.count(done).await;
+        }
+        let counts = self.counts;
+        let last = match stop {
+            None => Line::Finished(counts),
+            Some(Stop::Because(reason)) => Line::Stopped { counts, reason },
+            Some(Stop::Unread) => return,
+        };
+        let _ = self.lines.send(last).await;
+    }
+
+    /// Every dead letter is seen once: a page goes on where the one before it ended, and one that
+    /// dies again keeps its place. So a job ends, whatever becomes of what it replays.
+    async fn pages(&mut self) -> Result<(), Stop> {
+        let mut cursor: Option<String> = None;
+        loop {
+            let query = self.filter.page(cursor.as_deref(), PAGE);
+            let page = self.patiently(&query).await?;
+            if cursor.is_none() {
+                self.counts.total = page.total;
+                self.send(Line::Progress(self.counts)).await?;
+            }
+            for letter in page.dead_letters {
+                self.start(letter.id).await?;
+            }
+            cursor = match page.next_cursor {
+                Some(next) => Some(next),
+                None => return Ok(()),
+            };
+        }
+    }
+
+    /// A page of the listing, from a logger-service that may be restarting.
+    async fn patiently(&self, query: &str) -> Result<Page, Stop> {
+        let end = Instant::now() + PATIENCE;
+        let mut backoff = Backoff::new();
+        loop {
+            match self.replayer.store.page(query).await {
+                Ok(page) => return Ok(page),
+                Err(StoreError::Away(_)) if Instant::now() < end => {}
+                Err(error) => return Err(Stop::Because(error.to_string())),
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+
+    async fn start(&mut self, id: String) -> Result<(), Stop> {
+        while self.under_way.len() >= CONCURRENCY {
+            if let Some(done) = self.under_way.join_next().await {
+                self.count(done).await?;
+            }
+        }
+        while let Some(done) = self.under_way.try_join_next() {
+            self.count(done).await?;
+        }
+        tokio::select! {
+            _ = self.ticks.tick() => {}
+            () = self.lines.closed() => return Err(Stop::Unread),
+            () = self.shutdown.cancelled() => {
+                return Err(Stop::Because("the listener stops".to_owned()));
+            }
+        }
+        let replayer = self.replayer.clone();
+        self.under_way.spawn(async move {
+            let replayed = replay(&replayer, &id).await;
+            (id, replayed)
+        });
+        Ok(())
+    }
+
+    async fn count(
+        &mut self,
+        done: Result<(String, Result<(), ReplayError>), tokio::task::JoinError>,
+    ) -> Result<(), Stop> {
+        let (id, replayed) = done.map_err(|error| Stop::Because(error.to_string()))?;
+        match replayed {
+            // Somebody else replayed it meanwhile.
+            Ok(()) | Err(ReplayError::Replayed) => self.counts.replayed += 1,
+            // It speaks of everything, not of this one, which stays dead like all that follow.
+            Err(error) if error.is_passing() => return Err(Stop::Because(error.to_string())),
+            Err(error) => {
+                self.counts.failed += 1;
+                let reason = error.to_string();
+                self.send(Line::Failed { id, reason }).await?;
+            }
+        }
+        if self.told.elapsed() >= PROGRESS {
+            self.told = Instant::now();
+            self.send(Line::Progress(self.counts)).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, line: Line) -> Result<(), Stop> {
+        self.lines.send(line).await.map_err(|_unread| Stop::Unread)
+    }
+}
+
+/// Replays one, and waits for what is restarting.
+async fn replay(replayer: &Replayer, id: &str) -> Result<(), ReplayError> {
+    let end = Instant::now() + PATIENCE;
+    let mut backoff = Backoff::new();
+    loop {
+        match replayer.replay(id).await {
+            Err(error) if error.is_passing() && Instant::now() < end => {}
+            result => return result,
+        }
+        tokio::time::sleep(backoff.next_wait()).await;
+    }
+}

@@ -1,0 +1,171 @@
+//! logger-service, where the dead letters are.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use reqwest::{
+    Client, Method, StatusCode,
+    header::{CONTENT_TYPE, HeaderValue},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::json;
+use url::Url;
+
+use crate::{
+    Config,
+    dead_letters::letter::{Page, StoredLetter},
+    http_client,
+};
+
+/// For one request; a dead letter can have many megabytes.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// Most bytes of an answer: logger-service takes no dead letter of more, and gives none.
+const ANSWER_BYTES_MAX: usize = 96 * 1024 * 1024;
+
+/// The HTTP interface of logger-service. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    client: Client,
+    url: Url,
+}
+
+/// An answer of logger-service.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) content_type: Option<HeaderValue>,
+    pub(super) body: Bytes,
+}
+
+/// Why logger-service did not do what it was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum StoreError {
+    /// It is away, or cannot do its work now.
+    #[error("logger-service {0}")]
+    Away(String),
+    /// There is no such dead letter.
+    #[error("no dead letter with this id")]
+    NotFound,
+    /// It refuses the request, and will do so again.
+    #[error("logger-service answered {status}: {message}")]
+    Refused { status: StatusCode, message: String },
+}
+
+impl Store {
+    /// # Errors
+    /// When the suite's token cannot be read.
+    pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
+        Ok(Self {
+            client: http_client::client(config.http.api_token_file.as_deref(), DEADLINE)?,
+            url: config.logger_url.clone(),
+        })
+    }
+
+    /// Stores a dead letter; `Ok` means that it is committed.
+    pub(super) async fn put(&self, letter: Bytes) -> Result<(), StoreError> {
+        let answer = self.ask(Method::POST, "", None, letter).await?;
+        answer.into_result().map(drop).map_err(no_store)
+    }
+
+    /// One dead letter, without its data.
+    pub(super) async fn letter(&self, id: &str) -> Result<StoredLetter, StoreError> {
+        let answer = self.ask(Method::GET, id, None, Bytes::new()).await?;
+        answer.into_result()?.json()
+    }
+
+    /// The data of one dead letter, byte for byte.
+    pub(super) async fn data(&self, id: &str) -> Result<Bytes, StoreError> {
+        let path = format!("{id}/data");
+        let answer = self.ask(Method::GET, &path, None, Bytes::new()).await?;
+        Ok(answer.into_result()?.body)
+    }
+
+    /// A page of the dead letters that `query` asks for.
+    pub(super) async fn page(&self, query: &str) -> Result<Page, StoreError> {
+        let answer = self.ask(Method::GET, "", Some(query), Bytes::new()).await?;
+        answer.into_result().map_err(no_store)?.json()
+    }
+
+    /// Marks a dead letter as replayed, unless it died again since `death`: then it stays as it is.
+    pub(super) async fn mark_replayed(&self, id: &str, death: &str) -> Result<(), StoreError> {
+        let path = format!("{id}/replayed");
+        let body = json!({"death": death}).to_string().into();
+        let answer = self.ask(Method::POST, &path, None, body).await?;
+        match answer.into_result() {
+            Err(StoreError::Refused { status, .. }) if status == StatusCode::CONFLICT => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    /// Asks anything below `/dead-letters`.
+    pub(super) async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        query: Option<&str>,
+        body: Bytes,
+    ) -> Result<Answer, StoreError> {
+        let mut url = self.url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push("dead-letters");
+            segments.extend(path.split('/').filter(|segment| !segment.is_empty()));
+        }
+        url.set_query(query);
+        let mut request = self.client.request(method, url);
+        if !body.is_empty() {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        let away = |error| StoreError::Away(http_client::describe(error));
+        let mut answer = request.send().await.map_err(away)?;
+        let mut body = BytesMut::new();
+        http_client::read(&mut answer, &mut body, ANSWER_BYTES_MAX)
+            .await
+            .map_err(StoreError::Away)?;
+        Ok(Answer {
+            status: answer.status(),
+            content_type: answer.headers().get(CONTENT_TYPE).cloned(),
+            body: body.freeze(),
+        })
+    }
+}
+
+impl Answer {
+    /// What the status means. Whatever does not speak of the request itself counts as "away": a
+    /// wrong token, for instance, can be mended.
+    fn into_result(self) -> Result<Self, StoreError> {
+        let status = self.status;
+        let message = self.message();
+        match status.as_u16() {
+            200..300 => Ok(self),
+            404 => Err(StoreError::NotFound),
+            400 | 409 | 413 | 415 | 422 => Err(StoreError::Refused { status, message }),
+            _ => Err(StoreError::Away(format!("answered {status}: {message}"))),
+        }
+    }
+
+    fn json<T: DeserializeOwned>(&self) -> Result<T, StoreError> {
+        serde_json::from_slice(&self.body)
+            .map_err(|error| StoreError::Away(format!("answered what cannot be read: {error}")))
+    }
+
+    /// The message of a problem document.
+    fn message(&self) -> String {
+        #[derive(Deserialize)]
+        struct Problem {
+            message: String,
+        }
+        if self.status.is_success() {
+            return String::new();
+        }
+        let problem = serde_json::from_slice(&self.body);
+        problem.map_or_else(|_| String::new(), |Problem { message }| message)
+    }
+}
+
+/// Whoever knows nothing of dead letters at all is not the logger-service that is meant.
+fn no_store(error: StoreError) -> StoreError {
+    match error {
+        StoreError::NotFound => StoreError::Away("has no store of dead letters".to_owned()),
+        error => error,
+    }
+}

@@ -1,0 +1,49 @@
+//! The beginning of a target's answer, for people who ask why it refused an event.
+
+/// Longest excerpt. It travels in a header of the dead letter.
+const BYTES_MAX: usize = 1024;
+
+/// The first kilobyte of `body` as text on one line, or nothing where there is nothing to read.
+/// Control characters become spaces: the text will be shown on terminals.
+pub(crate) fn excerpt(body: &[u8]) -> Option<String> {
+    let (start, cut) = match body.get(..BYTES_MAX) {
+        Some(start) => (start, body.len() > BYTES_MAX),
+        None => (body, false),
+    };
+    let text = String::from_utf8_lossy(start);
+    let blank = |letter: char| if letter.is_control() { ' ' } else { letter };
+    let line: String = text.chars().map(blank).collect();
+    let mut line = line.trim().to_owned();
+    if cut {
+        line.push('…');
+    }
+    (!line.is_empty()).then_some(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_is_short_and_harmless() {
+        assert_eq!(excerpt(b""), None);
+        assert_eq!(excerpt(b" \r\n "), None);
+        assert_eq!(
+            excerpt(b"no such\n\x1b[31mtenant\0").unwrap(),
+            "no such  [31mtenant"
+        );
+        assert_eq!(excerpt(b"caf\xe9").unwrap(), "caf\u{fffd}");
+        let long = excerpt("é".repeat(10_000).as_bytes()).unwrap();
+        assert!(
+            long.ends_with('…') && long.len() <= BYTES_MAX + 3,
+            "{}",
+            long.len()
+        );
+        // A letter that the cut parts is replaced, not taken for another.
+        assert!(
+            excerpt("xé".repeat(10_000).as_bytes())
+                .unwrap()
+                .contains('é')
+        );
+    }
+}

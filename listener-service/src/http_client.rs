@@ -1,0 +1,76 @@
+//! HTTP requests of the listener: to targets, and to logger-service for the dead letters.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Context as _;
+use bytes::BytesMut;
+use reqwest::{
+    Client, Response,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+    redirect,
+};
+
+/// For the connection alone, within the deadline of the whole request.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+
+/// A client that sends the token of a file, if there is one, and whose requests take `timeout` at
+/// most, from connecting to the end of the answer.
+///
+/// # Errors
+/// When the token cannot be read.
+pub(crate) fn client(
+    bearer_token_file: Option<&Path>,
+    timeout: Duration,
+) -> anyhow::Result<Client> {
+    let mut headers = HeaderMap::new();
+    if let Some(path) = bearer_token_file {
+        let file = || format!("bearer token file {}", path.display());
+        let token = std::fs::read_to_string(path).with_context(file)?;
+        let mut value =
+            HeaderValue::try_from(format!("Bearer {}", token.trim())).with_context(file)?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    Client::builder()
+        .user_agent(concat!("listener-service/", env!("CARGO_PKG_VERSION")))
+        .default_headers(headers)
+        .connect_timeout(CONNECT_DEADLINE)
+        .timeout(timeout)
+        .redirect(redirect::Policy::none())
+        .no_proxy() // a service is reached at its own address or not at all
+        .build()
+        .context("no HTTP client: is the package ca-certificates installed?")
+}
+
+/// Reads an answer into `body`, to its end or to `bytes_max`. What came before an error is kept.
+///
+/// # Errors
+/// What whoever was asked did, as [`describe`] says it.
+pub(crate) async fn read(
+    answer: &mut Response,
+    body: &mut BytesMut,
+    bytes_max: usize,
+) -> Result<(), String> {
+    while let Some(chunk) = answer.chunk().await.map_err(describe)? {
+        let room = bytes_max - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            return Err(format!("answered with more than {bytes_max} bytes"));
+        }
+    }
+    Ok(())
+}
+
+/// What whoever was asked did: the innermost cause says it. The URL, which may hold a secret, is
+/// left out.
+pub(crate) fn describe(error: reqwest::Error) -> String {
+    if error.is_timeout() {
+        return "did not answer in time".to_owned();
+    }
+    let error = error.without_url();
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    format!("could not be reached: {cause}")
+}

@@ -1,0 +1,40 @@
+//! Dead letters as clients see them.
+
+use serde::Serialize;
+
+use crate::answer::DataView;
+use crate::dead_letter::Message;
+use crate::dead_letters::{Summary, Whole};
+
+/// A page of a listing.
+#[derive(Serialize)]
+pub(crate) struct DeadLetterListing {
+    pub(crate) dead_letters: Vec<Summary>,
+    /// Rows on all pages.
+    pub(crate) total: i64,
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// One dead letter, with its message.
+#[derive(Serialize)]
+pub(crate) struct DeadLetterView<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    #[serde(flatten)]
+    message: Message<'a>,
+    #[serde(flatten)]
+    data: DataView<'a>,
+}
+
+impl<'a> DeadLetterView<'a> {
+    /// Fails if the stored message is not JSON, which only another program can have written.
+    pub(crate) fn new(whole: &'a Whole) -> serde_json::Result<Self> {
+        let message: Message = serde_json::from_str(&whole.message)?;
+        let content_type = message.content_type()?;
+        Ok(Self {
+            summary: &whole.summary,
+            data: DataView::new(content_type.as_deref(), &whole.data),
+            message,
+        })
+    }
+}
