@@ -51,9 +51,14 @@ pub fn judge(fault: Fault, end: End) -> Row {
     } else if balance.dead > 0 {
         violations.push(format!("{} dead letters", balance.dead));
     }
+    let injected = if fault == Fault::Poison {
+        balance.dead
+    } else {
+        end.injected
+    };
     Row {
         fault,
-        injected: end.injected,
+        injected,
         accepted: balance.accepted,
         delivered: balance.delivered,
         dead: balance.dead,
