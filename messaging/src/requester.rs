@@ -242,3 +242,46 @@ impl Drop for Entry {
         self.pending.lock().remove(&self.id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(id: &str) -> BasicProperties {
+        BasicProperties::default().with_correlation_id(id.into())
+    }
+
+    #[tokio::test]
+    async fn a_request_leaves_the_list_however_it_ends() {
+        let pending = PendingReplies::default();
+        let answered = pending.expect("answered".to_owned()).unwrap();
+        let given_up = pending.expect("given up".to_owned()).unwrap();
+        let lost = pending.expect("lost".to_owned()).unwrap();
+        assert_eq!(pending.lock().len(), 3);
+
+        pending.deliver(&of("answered"), b"reply".to_vec());
+        assert_eq!(answered.1.await.unwrap().body, "reply");
+        drop(given_up);
+        assert_eq!(pending.lock().len(), 1);
+        // A reply that is late, or nobody's.
+        pending.deliver(&of("given up"), b"late".to_vec());
+        pending.deliver(&BasicProperties::default(), b"whose".to_vec());
+        pending.lock().clear(); // as the end of the channel does
+        assert!(lost.1.await.is_err());
+        drop(lost.0);
+        drop(answered.0);
+        assert!(pending.lock().is_empty());
+    }
+
+    #[test]
+    fn so_many_requests_may_wait_and_no_more() {
+        let pending = PendingReplies::default();
+        let waiting: Vec<_> = (0..PENDING_MAX)
+            .map(|number| pending.expect(number.to_string()).unwrap())
+            .collect();
+        let refused = pending.expect("one more".to_owned());
+        assert!(matches!(refused, Err(RequestError::Overloaded)));
+        drop(waiting);
+        assert!(pending.expect("one more".to_owned()).is_ok());
+    }
+}

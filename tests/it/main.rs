@@ -11,9 +11,11 @@
 )]
 
 mod alarms;
+mod answers;
 mod auth_store;
 mod authenticate;
 mod bad_input;
+mod bad_targets;
 mod consumer_timeout;
 mod dead_letter;
 mod dead_letters;
@@ -23,8 +25,11 @@ mod idempotency;
 mod kill_between;
 mod log_event;
 mod logger_store;
+mod network;
+mod overload;
 mod publisher;
 mod rabbitmq_away;
+mod replies;
 mod retry;
 mod rolling_restart;
 mod starved;

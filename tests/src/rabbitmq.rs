@@ -62,6 +62,15 @@ impl VirtualHost {
 impl Node {
     /// Starts a new node.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// A node that is never dropped, as nothing is that is static: its directory goes with it.
+    async fn start_shared() -> Self {
+        Self::start_with(&["--remove"]).await
+    }
+
+    async fn start_with(options: &[&str]) -> Self {
         let dir = tempfile::tempdir().or_panic("a directory for RabbitMQ");
         let mut node = Self {
             dir,
@@ -69,7 +78,7 @@ impl Node {
             address: String::new(),
             management_url: String::new(),
         };
-        node.launch(&[]).await;
+        node.launch(options).await;
         node
     }
 
@@ -191,7 +200,11 @@ pub fn signal(pid: u32, signal: &str) {
 /// A virtual host on the node that the tests of this process share.
 pub async fn virtual_host() -> VirtualHost {
     static SHARED: OnceCell<Node> = OnceCell::const_new();
-    SHARED.get_or_init(Node::start).await.virtual_host().await
+    SHARED
+        .get_or_init(Node::start_shared)
+        .await
+        .virtual_host()
+        .await
 }
 
 fn scripts() -> PathBuf {
