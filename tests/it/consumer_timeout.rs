@@ -14,6 +14,7 @@ use axum::{http::StatusCode, response::IntoResponse as _};
 use serde_json::json;
 use tests::{
     eventually, http,
+    process::Process,
     rabbitmq::Node,
     suite::{Options, Service, broker, listener_alone},
     target::Target,
@@ -68,11 +69,18 @@ async fn an_outage_longer_than_the_consumer_timeout_loses_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let down = Arc::new(AtomicBool::new(true));
     let target = target(down.clone()).await;
-    let routes = format!(
+    let text = format!(
         "[[route]]\nname = \"one\"\nbindings = [\"#\"]\ntarget = \"http://{}/\"\nconcurrency = 4\nprefetch = 8\n",
         target.addr
     );
-    let listener = listener_alone(&virtual_host.url, dir.path(), &routes).await;
+    let routes = dir.path().join("routes.toml");
+    std::fs::write(&routes, text).unwrap();
+    let environment = [
+        ("AMQP_URL", virtual_host.url.as_str()),
+        ("ROUTES_FILE", routes.to_str().unwrap()),
+        ("DEAD_LETTERS", "queue"),
+    ];
+    let mut listener = Process::start("listener-service", dir.path(), &environment).await;
     listener.ready().await;
     let broker = broker(&virtual_host.url, &Options::default()).await;
     broker.ready().await;
@@ -92,7 +100,9 @@ async fn an_outage_longer_than_the_consumer_timeout_loses_nothing() {
     down.store(false, Ordering::Relaxed);
     all_delivered(&target, tried, &ids).await;
     broker.stop().await;
-    listener.stop().await;
+    listener.terminate().await;
+    // It cannot be asked for beforehand, so this is when an operator is told.
+    assert!(listener.log().contains("raise its consumer_timeout"));
     let dead = "events.topic.exchange.queue.one.dead";
     assert!(virtual_host.management.take(dead).await.is_empty());
     node.stop().await;
