@@ -346,6 +346,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_failed_write_is_forgotten_with_a_fault_that_hit_reading_too() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = open(&directory.path().join("a.db"));
+        let shutdown = CancellationToken::new();
+        database.prepare(&shutdown, |_| async { Ok(()) }).await;
+        let pool = database.pool().unwrap();
+        let rename = async |from: &str, to: &str| {
+            let sql = AssertSqlSafe(format!("ALTER TABLE {from} RENAME TO {to}"));
+            sqlx::raw_sql(sql).execute(pool).await.unwrap();
+        };
+        rename("test_migrations", "away").await;
+        let failing = sqlx::query("INSERT INTO nowhere VALUES (1)").execute(pool);
+        database.write(failing).await.unwrap_err();
+        database.check().await.unwrap_err();
+        rename("away", "test_migrations").await;
+        database.check().await.unwrap();
+    }
+
+    #[tokio::test]
     async fn refuses_what_waiting_cannot_mend() {
         let directory = tempfile::tempdir().unwrap();
         let occupied = directory.path().join("file");
