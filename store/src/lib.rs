@@ -1,9 +1,10 @@
 //! The database of a service: SQLite by default, PostgreSQL by URL, one SQL text for both.
 //!
 //! What it takes care of: the file of SQLite and its pragmas, migrations, waiting for a database
-//! that is not there yet, and a deadline for every statement. What it deliberately lacks: a query
-//! layer. Services write their SQL against the pool, within what both databases understand:
-//! `$1` placeholders, `BIGINT` for numbers, times and booleans, `TEXT`, `ON CONFLICT`.
+//! that is not there yet, a deadline for every statement, and telling when writes are refused.
+//! What it deliberately lacks: a query layer. Services write their SQL against the pool, within what
+//! both databases understand: `$1` placeholders, `BIGINT` for numbers, times and booleans, `TEXT`,
+//! `ON CONFLICT`.
 
 mod database;
 mod deadline;

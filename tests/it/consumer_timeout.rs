@@ -119,14 +119,14 @@ async fn a_long_outage_uses_up_no_delivery_limit() {
     let limit = json!({"delivery-limit": 1});
     virtual_host
         .management
-        .set_policy("limit", "queue.held$", limit)
+        .set_policy("limit", "queue.limited$", limit)
         .await;
     let dir = tempfile::tempdir().unwrap();
     let down = Arc::new(AtomicBool::new(true));
     let target = target(down.clone()).await;
     // The share of one delivery in the ten minutes that a whole prefetch may be held.
     let routes = format!(
-        "[[route]]\nname = \"held\"\nbindings = [\"#\"]\ntarget = \"http://{}/\"\nconcurrency = 1\nprefetch = 1000\n",
+        "[[route]]\nname = \"limited\"\nbindings = [\"#\"]\ntarget = \"http://{}/\"\nconcurrency = 1\nprefetch = 1000\n",
         target.addr
     );
     let listener = listener_alone(&virtual_host.url, dir.path(), &routes).await;
@@ -136,7 +136,7 @@ async fn a_long_outage_uses_up_no_delivery_limit() {
     let ids = post(&broker, 3).await;
 
     let metrics = listener.url("/metrics");
-    let series = "listener_events_total{route=\"held\",outcome=\"put_back\"} ";
+    let series = "listener_events_total{route=\"limited\",outcome=\"put_back\"} ";
     eventually("held and put back", Duration::from_secs(60), || async {
         let metrics = http::get(&metrics).await.text;
         let count = metrics.lines().find_map(|line| line.strip_prefix(series))?;
@@ -151,7 +151,7 @@ async fn a_long_outage_uses_up_no_delivery_limit() {
     assert!(attempts.max() <= Some("5"), "attempts were burnt");
     broker.stop().await;
     listener.stop().await;
-    let dead = "events.topic.exchange.queue.held.dead";
+    let dead = "events.topic.exchange.queue.limited.dead";
     assert!(virtual_host.management.take(dead).await.is_empty());
     node.stop().await;
 }

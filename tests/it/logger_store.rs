@@ -48,6 +48,7 @@ on_both_databases! {
     writing::a_locked_table_is_503_and_then_works_again,
     writing::events_outlive_the_service,
     writing::a_death_that_is_answered_is_committed,
+    faults::a_commit_that_fails_is_no_2xx,
     faults::a_lock_longer_than_a_write_waits_loses_nothing,
     dead_letters::a_dead_letter_is_given_back_as_it_came,
     dead_letters::its_data_alone_is_a_download,

@@ -10,6 +10,7 @@ use tokio::{
     time::{Instant, Interval, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
+use tracing::info;
 
 use crate::dead_letters::{
     filter::Filter,
@@ -101,12 +102,20 @@ impl ReplayJob {
             let _ = self.count(done).await;
         }
         let counts = self.counts;
-        let last = match stop {
-            None => Line::Finished(counts),
-            Some(Stop::Because(reason)) => Line::Stopped { counts, reason },
-            Some(Stop::Unread) => return,
+        let Counts {
+            replayed,
+            failed,
+            total,
+        } = counts;
+        let (last, end) = match stop {
+            None => (Some(Line::Finished(counts)), "finished"),
+            Some(Stop::Because(reason)) => (Some(Line::Stopped { counts, reason }), "stopped"),
+            Some(Stop::Unread) => (None, "its client has gone"),
         };
-        let _ = self.lines.send(last).await;
+        info!(replayed, failed, total, end, "a replay of many has ended");
+        if let Some(last) = last {
+            let _ = self.lines.send(last).await;
+        }
     }
 
     /// Every dead letter is seen once: a page goes on where the one before it ended, and one that
@@ -137,7 +146,7 @@ impl ReplayJob {
         loop {
             match self.replayer.store.page(query).await {
                 Ok(page) => return Ok(page),
-                Err(StoreError::Away(_)) if Instant::now() < end => {}
+                Err(StoreError::Away(_)) if may_wait(end, &self.shutdown) => {}
                 Err(error) => return Err(Stop::Because(error.to_string())),
             }
             tokio::time::sleep(backoff.next_wait()).await;
@@ -160,9 +169,9 @@ impl ReplayJob {
                 return Err(Stop::Because("the listener stops".to_owned()));
             }
         }
-        let replayer = self.replayer.clone();
+        let (replayer, shutdown) = (self.replayer.clone(), self.shutdown.clone());
         self.under_way.spawn(async move {
-            let replayed = replay(&replayer, &id).await;
+            let replayed = replay(&replayer, &id, &shutdown).await;
             (id, replayed)
         });
         Ok(())
@@ -197,14 +206,23 @@ impl ReplayJob {
 }
 
 /// Replays one, and waits for what is restarting.
-async fn replay(replayer: &Replayer, id: &str) -> Result<(), ReplayError> {
+async fn replay(
+    replayer: &Replayer,
+    id: &str,
+    shutdown: &CancellationToken,
+) -> Result<(), ReplayError> {
     let end = Instant::now() + PATIENCE;
     let mut backoff = Backoff::new();
     loop {
         match replayer.replay(id).await {
-            Err(error) if error.is_passing() && Instant::now() < end => {}
+            Err(error) if error.is_passing() && may_wait(end, shutdown) => {}
             result => return result,
         }
         tokio::time::sleep(backoff.next_wait()).await;
     }
+}
+
+/// What waits for its time does not hold up a listener that stops.
+fn may_wait(end: Instant, shutdown: &CancellationToken) -> bool {
+    Instant::now() < end && !shutdown.is_cancelled()
 }

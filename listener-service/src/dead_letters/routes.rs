@@ -18,6 +18,7 @@ use serde_json::json;
 use service_kit::problem::Problem;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
 
 use crate::dead_letters::{
     filter::Filter,
@@ -106,10 +107,11 @@ async fn replay(State(app): State<App>, Path(id): Path<String>) -> Answer {
     // It goes on when the client leaves: half a replay is one that nobody knows of.
     let replay = tokio::spawn(async move { app.replayer.replay(&asked).await });
     let replayed = replay.await.map_err(|error| {
-        tracing::error!(%error, "a replay failed");
+        error!(%error, "a replay failed");
         Problem::internal("the replay failed; whether it was sent is not known")
     })?;
     replayed.map_err(problem)?;
+    info!(dead_letter.id = id, "replayed");
     let body = json!({"error": false, "message": "replayed", "data": {"id": id}});
     Ok(axum::Json(body).into_response())
 }

@@ -108,7 +108,7 @@ impl DeadLetters {
 
     /// The dead letter with this id.
     pub(crate) async fn by_id(&self, id: &str) -> Result<Option<Whole>, StoreError> {
-        // Never closed, so there is always a place in the end, or the request's own deadline.
+        // Never closed: this waits for a place, at most until the request's own deadline.
         let place = self.places.clone().acquire_owned().await.ok();
         // Safe: made of constants.
         let sql = AssertSqlSafe(format!(

@@ -1,18 +1,19 @@
 //! The database refuses in the middle of the work: locked, full, crashed. What was answered 2xx is
 //! in the store afterwards, once, and readiness tells.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::{AnyPool, AssertSqlSafe};
+use sqlx::AssertSqlSafe;
 use tests::postgres::Server;
 use tests::{OrPanic as _, eventually};
 
+use super::dead_letters::report;
 use super::load::Load;
-use super::server::{Logger, Site};
+use super::server::{Delivery, Logger, Site};
 use super::writing::witness;
 
 const READY_AGAIN: Duration = Duration::from_secs(30);
@@ -42,7 +43,7 @@ pub async fn a_lock_longer_than_a_write_waits_loses_nothing(site: Site) {
         .acquire()
         .await
         .or_panic("a connection");
-    let lock = if site.database_url.starts_with("sqlite:") {
+    let lock = if is_sqlite(&site) {
         "BEGIN IMMEDIATE"
     } else {
         "BEGIN; LOCK TABLE events, dead_letters IN SHARE MODE"
@@ -63,9 +64,42 @@ pub async fn a_lock_longer_than_a_write_waits_loses_nothing(site: Site) {
     load.settle().await;
 }
 
+pub async fn a_commit_that_fails_is_no_2xx(site: Site) {
+    let logger = site.start().await;
+    execute(&site, "CREATE TABLE nobody (id TEXT PRIMARY KEY)").await;
+    for table in ["events", "dead_letters"] {
+        execute(&site, &fail_commits(&site, table)).await;
+    }
+    let event = Delivery {
+        id: "1",
+        event_type: "a.b",
+        content_type: "text/plain",
+        data: b"x",
+    };
+    // The statement itself is fine, and has given its rows before the commit. To the database it
+    // is the event's fault, and dead letters have none.
+    logger.deliver(&event).await.problem(400);
+    logger.report(&report("1")).await.problem(503);
+    assert!(logger.ids("").await.is_empty());
+    assert!(logger.dead("").await.is_empty());
+
+    for table in ["events", "dead_letters"] {
+        let repair = if is_sqlite(&site) {
+            format!("DROP TRIGGER fail_{table}")
+        } else {
+            format!("ALTER TABLE {table} DROP CONSTRAINT fail_{table}")
+        };
+        execute(&site, &repair).await;
+    }
+    assert_eq!(logger.deliver(&event).await.status, 201);
+    logger.bury(&report("1")).await;
+}
+
 #[tokio::test]
 async fn a_full_database_loses_nothing() {
     let site = Site::on_sqlite();
+    let path = Path::new(site.database_url.trim_start_matches("sqlite:"));
+    File::create(path).or_panic("a file");
     let tables = "CREATE TABLE slack (a); INSERT INTO slack VALUES (zeroblob(200000)); \
                   CREATE TABLE filler (a); INSERT INTO filler VALUES (zeroblob(20000000));";
     execute(
@@ -75,7 +109,7 @@ async fn a_full_database_loses_nothing() {
     .await;
     site.start().await.stop().await;
     execute(&site, "DROP TABLE slack").await;
-    make_full(Path::new(site.database_url.trim_start_matches("sqlite:")));
+    make_full(path);
 
     let logger = Arc::new(site.start().await);
     let load = Load::start(&logger);
@@ -107,6 +141,25 @@ async fn crashes_of_postgres_lose_nothing() {
     load.settle().await;
 }
 
+/// Lets each insert into `table` refer to a row that is not there, which is noticed by the commit.
+fn fail_commits(site: &Site, table: &str) -> String {
+    let reference = "REFERENCES nobody (id) DEFERRABLE INITIALLY DEFERRED";
+    if !is_sqlite(site) {
+        return format!(
+            "ALTER TABLE {table} ADD CONSTRAINT fail_{table} FOREIGN KEY (id) {reference}"
+        );
+    }
+    format!(
+        "CREATE TABLE orphans_{table} (id TEXT {reference}); \
+         CREATE TRIGGER fail_{table} AFTER INSERT ON {table} \
+         BEGIN INSERT INTO orphans_{table} VALUES (NEW.id); END"
+    )
+}
+
+fn is_sqlite(site: &Site) -> bool {
+    site.database_url.starts_with("sqlite:")
+}
+
 /// Lets the database end where SQLite's file format does, so that no page can be added and SQLite
 /// says what it says of a full disk. The file has a hole instead of the pages, which nothing uses;
 /// what is free within it can still be filled.
@@ -121,8 +174,7 @@ fn make_full(path: &Path) {
 
 /// Runs statements as another program, which may have to wait for its turn.
 async fn execute(site: &Site, statements: &str) {
-    let url = format!("{}?mode=rwc", site.database_url);
-    let pool = AnyPool::connect(&url).await.or_panic("a connection");
+    let pool = witness(site).await;
     eventually(statements, READY_AGAIN, async || {
         // Safe: made of constants.
         let statements = AssertSqlSafe(statements.to_owned());
