@@ -1,8 +1,13 @@
 //! A target for load: it notes of each delivery what a ledger needs, and answers as it is told.
+//!
+//! It takes its time, so that there is always something under way. One half of the events it takes
+//! before that and the other half after it: a client that is gone too early shows as a duplicate in the
+//! first half, and a gateway that forgets an event too early as a loss in the second.
 
 use std::{
     net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use axum::{
@@ -13,10 +18,16 @@ use axum::{
 };
 use serde_json::Value;
 use service_kit::{readiness::Readiness, server};
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{
+    net::TcpListener,
+    time::{Instant, sleep},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{OrPanic as _, ledger::Delivery, suite::http_config};
+
+/// For one delivery.
+const WORK: Duration = Duration::from_millis(20);
 
 /// What to answer to the event of a number.
 type Rule = Box<dyn Fn(Option<u64>) -> StatusCode + Send + Sync>;
@@ -92,6 +103,11 @@ async fn receive(
 ) -> StatusCode {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let number = body["data"].as_u64();
+    let takes_late = number.is_some_and(|number| number % 2 == 1);
+    if takes_late {
+        // Not come back from, where the client hangs up: the server drops this future.
+        sleep(WORK).await;
+    }
     let status = lock(&shared.rule)(number);
     let delivery = Delivery {
         id: header("ce-id").unwrap_or_default().to_owned(),
@@ -103,6 +119,9 @@ async fn receive(
         taken: status.is_success(),
     };
     lock(&shared.deliveries).push(delivery);
+    if !takes_late {
+        sleep(WORK).await;
+    }
     status
 }
 
