@@ -19,6 +19,7 @@ mod bad_targets;
 mod consumer_timeout;
 mod dead_letter;
 mod dead_letters;
+mod envelopes;
 mod foreign_messages;
 mod frozen_rabbitmq;
 mod full_queues;
