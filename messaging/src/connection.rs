@@ -7,14 +7,8 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
-use lapin::{ConnectionProperties, Event, uri::AMQPUri};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    sync::watch,
-    task::JoinHandle,
-    time::timeout,
-};
+use lapin::Event;
+use tokio::{sync::watch, time::timeout};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
@@ -22,17 +16,11 @@ use crate::{
     AmqpUrl, Backoff, Status,
     amqp_url::Redacted,
     channel::{Channel, ChannelError, Turn},
+    node::Node,
 };
 
-/// From the start of a connection attempt to the open connection.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
-/// For one node to answer at all.
-const PROBE_DEADLINE: Duration = Duration::from_secs(3);
-/// What a client says first (AMQP 0-9-1, 4.2.2).
-const PROTOCOL_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 /// For the closing handshake; afterwards the socket is dropped.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
-
 /// What RabbitMQ writes when it closes a channel for its `consumer_timeout`; the code is that of
 /// every failed precondition.
 const ACKNOWLEDGEMENT_TIMEOUT: &str = "delivery acknowledgement";
@@ -256,92 +244,4 @@ impl Supervisor {
             () = self.closing.cancelled() => None,
         }
     }
-}
-
-/// One node of the cluster.
-struct Node {
-    uri: AMQPUri,
-    /// An attempt that did not end in time. lapin's connect never returns from a node that is
-    /// stopped (SIGSTOP) or cut off without a reset, and each one given up leaks a thread. So it
-    /// is kept, and replaced only once the node is seen to answer somebody else.
-    unfinished: Option<Attempt>,
-}
-
-type Attempt = JoinHandle<lapin::Result<lapin::Connection>>;
-
-impl Node {
-    fn new(uri: AMQPUri) -> Self {
-        Self {
-            uri,
-            unfinished: None,
-        }
-    }
-
-    /// One attempt, or the rest of the last one. The error is a reason to show to people.
-    async fn connect(&mut self, name: &str) -> Result<lapin::Connection, String> {
-        let mut attempt = match self.unfinished.take() {
-            Some(mut attempt) => {
-                let answers = self.answers().await;
-                if !attempt.is_finished() && answers.is_ok() {
-                    // The node lives: it has a moment to end the old attempt before a new one.
-                    let _ = timeout(Duration::from_secs(1), &mut attempt).await;
-                }
-                match answers {
-                    _ if attempt.is_finished() => attempt,
-                    Ok(()) => self.start(name),
-                    Err(reason) => {
-                        self.unfinished = Some(attempt);
-                        return Err(reason);
-                    }
-                }
-            }
-            None => {
-                // Where nobody listens this fails at once, and without a thread of lapin's.
-                self.reach().await?;
-                self.start(name)
-            }
-        };
-        match timeout(CONNECT_DEADLINE, &mut attempt).await {
-            Ok(Ok(connected)) => connected.map_err(|error| error.to_string()),
-            Ok(Err(panicked)) => Err(panicked.to_string()),
-            Err(_elapsed) => {
-                self.unfinished = Some(attempt);
-                let seconds = CONNECT_DEADLINE.as_secs();
-                Err(format!("no AMQP handshake within {seconds} s"))
-            }
-        }
-    }
-
-    fn start(&self, name: &str) -> Attempt {
-        let properties = ConnectionProperties::default().with_connection_name(name.into());
-        tokio::spawn(lapin::Connection::connect_uri(self.uri.clone(), properties))
-    }
-
-    /// Opens a plain TCP connection to the node.
-    async fn reach(&self) -> Result<TcpStream, String> {
-        let authority = &self.uri.authority;
-        let connect = TcpStream::connect((authority.host.as_str(), authority.port));
-        match timeout(PROBE_DEADLINE, connect).await {
-            Ok(connected) => connected.map_err(|error| error.to_string()),
-            Err(_elapsed) => Err(unanswered(PROBE_DEADLINE)),
-        }
-    }
-
-    /// Whether a process answers behind the port, which a stopped one does not: the kernel
-    /// accepts for it. Anything read, be it an error or the end, comes from a live process.
-    async fn answers(&self) -> Result<(), String> {
-        let mut stream = self.reach().await?;
-        let probe = async {
-            stream.write_all(PROTOCOL_HEADER).await?;
-            stream.read(&mut [0; 8]).await
-        };
-        match timeout(PROBE_DEADLINE, probe).await {
-            Ok(_anything) => Ok(()),
-            Err(_elapsed) => Err(unanswered(PROBE_DEADLINE)),
-        }
-    }
-}
-
-fn unanswered(deadline: Duration) -> String {
-    format!("no answer within {} s", deadline.as_secs())
 }

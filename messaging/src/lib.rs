@@ -20,8 +20,10 @@ mod event;
 mod handoff;
 mod headers;
 mod message;
+mod node;
 #[cfg(test)]
 mod properties;
+mod publish_task;
 mod publisher;
 mod requester;
 mod routing_key;
