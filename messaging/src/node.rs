@@ -6,7 +6,7 @@ use lapin::{ConnectionProperties, uri::AMQPUri};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
-    task::JoinHandle,
+    task::{JoinError, JoinHandle},
     time::timeout,
 };
 
@@ -41,14 +41,15 @@ impl Node {
         let mut attempt = match self.unfinished.take() {
             Some(mut attempt) => {
                 let answers = self.answers().await;
-                if !attempt.is_finished() && answers.is_ok() {
-                    // The node lives: it has a moment to end the old attempt before a new one.
-                    let _ = timeout(Duration::from_secs(1), &mut attempt).await;
-                }
-                match answers {
-                    _ if attempt.is_finished() => attempt,
-                    Ok(()) => self.start(name),
-                    Err(reason) => {
+                // A node that lives has a moment to end the old attempt before a new one.
+                let moment = match answers {
+                    Ok(()) => Duration::from_secs(1),
+                    Err(_) => Duration::ZERO,
+                };
+                match (timeout(moment, &mut attempt).await, answers) {
+                    (Ok(ended), _) => return outcome(ended),
+                    (Err(_elapsed), Ok(())) => self.start(name),
+                    (Err(_elapsed), Err(reason)) => {
                         self.unfinished = Some(attempt);
                         return Err(reason);
                     }
@@ -61,8 +62,7 @@ impl Node {
             }
         };
         match timeout(CONNECT_DEADLINE, &mut attempt).await {
-            Ok(Ok(connected)) => connected.map_err(|error| error.to_string()),
-            Ok(Err(panicked)) => Err(panicked.to_string()),
+            Ok(ended) => outcome(ended),
             Err(_elapsed) => {
                 self.unfinished = Some(attempt);
                 let seconds = CONNECT_DEADLINE.as_secs();
@@ -101,6 +101,42 @@ impl Node {
     }
 }
 
+/// What an attempt came to. It is told once: an attempt that has ended cannot be asked again.
+fn outcome(
+    ended: Result<lapin::Result<lapin::Connection>, JoinError>,
+) -> Result<lapin::Connection, String> {
+    match ended {
+        Ok(connected) => connected.map_err(|error| error.to_string()),
+        Err(panicked) => Err(panicked.to_string()),
+    }
+}
+
 fn unanswered(deadline: Duration) -> String {
     format!("no answer within {} s", deadline.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_attempt_that_ends_while_the_node_wakes_is_told_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("amqp://{}", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _gone = stream.write_all(PROTOCOL_HEADER).await;
+            }
+        });
+        let mut node = Node::new(uri.parse().unwrap());
+        node.unfinished = Some(tokio::spawn(async {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            // Nobody listens there.
+            lapin::Connection::connect("amqp://127.0.0.1:1", ConnectionProperties::default()).await
+        }));
+        let reason = node.connect("test").await.err();
+        assert!(reason.is_some_and(|reason| reason.contains("refused")));
+    }
 }

@@ -62,29 +62,21 @@ async fn run(cli: &Cli) -> ExitCode {
     let started = Instant::now();
     let seed = cli.seed.unwrap_or_else(rand::random);
     println!("seed {seed}");
-    let mut node = Node::start().await;
+    let chosen = |fault: &Fault| match &cli.only {
+        Some(only) => fault.title().contains(only.as_str()),
+        None => true,
+    };
+    let (aside, in_turn): (Vec<_>, Vec<_>) = Fault::ALL
+        .into_iter()
+        .filter(chosen)
+        .partition(|fault| fault.is_aside());
+    let (node, other_node) = tokio::join!(Node::start(), Node::start());
     let versions = Versions::read(&node, seed, cli.short).await;
-    let mut rows = Vec::new();
-    for fault in Fault::ALL {
-        if let Some(only) = &cli.only
-            && !fault.title().contains(only.as_str())
-        {
-            continue;
-        }
-        let mut random = StdRng::seed_from_u64(seed);
-        let row = scenario(&mut node, fault, cli.short, &mut random);
-        // A panic is the failure of one row; what it left of the node is not used again.
-        let row = match AssertUnwindSafe(row).catch_unwind().await {
-            Ok(row) => row,
-            Err(_panic) => {
-                node = Node::start().await;
-                Row::broken(fault)
-            }
-        };
-        println!("{}", row.line());
-        rows.push(row);
-    }
-    node.stop().await;
+    let (mut rows, last) = tokio::join!(
+        rows(node, in_turn, cli.short, seed),
+        rows(other_node, aside, cli.short, seed),
+    );
+    rows.extend(last);
     let report = Report {
         versions: versions.after(started.elapsed()),
         rows,
@@ -98,6 +90,27 @@ async fn run(cli: &Cli) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// The rows of faults that are injected one after another, on one node.
+async fn rows(mut node: Node, faults: Vec<Fault>, short: bool, seed: u64) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for fault in faults {
+        let mut random = StdRng::seed_from_u64(seed);
+        let row = scenario(&mut node, fault, short, &mut random);
+        // A panic is the failure of one row; what it left of the node is not used again.
+        let row = match AssertUnwindSafe(row).catch_unwind().await {
+            Ok(row) => row,
+            Err(_panic) => {
+                node = Node::start().await;
+                Row::broken(fault)
+            }
+        };
+        println!("{}", row.line());
+        rows.push(row);
+    }
+    node.stop().await;
+    rows
 }
 
 async fn scenario(node: &mut Node, fault: Fault, short: bool, random: &mut StdRng) -> Row {

@@ -5,8 +5,9 @@
 //! are done while nothing is under way, which is what an operator can do too. The queues of the
 //! hand-off are deleted under load.
 
-use messaging::topology::{EVENTS_EXCHANGE, RETRY_EXCHANGE, dead_queue, retry_queue, route_queue};
 use std::time::Duration;
+
+use messaging::topology::{EVENTS_EXCHANGE, RETRY_EXCHANGE, dead_queue, retry_queue, route_queue};
 use tests::eventually;
 use tokio::time::Instant;
 
