@@ -58,6 +58,8 @@ impl Cursor {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -92,5 +94,21 @@ mod tests {
             .map(|filters| Fingerprint::new("logs", filters))
             .collect();
         assert_eq!(distinct.len(), listings.len());
+    }
+
+    proptest! {
+        #[test]
+        fn of_all_texts_only_its_own_is_a_cursor(
+            text in prop_oneof![any::<String>(), "[A-Za-z0-9_-]{22}", "[A-Za-z0-9_-]{0,30}"],
+            number in any::<i64>(), filter in "[^\0]{0,20}", other in "[^\0]{0,20}",
+        ) {
+            let listing = Fingerprint::new("logs", &[Some(&filter), None]);
+            // A made-up text is one in 2^64.
+            prop_assert_eq!(Cursor::decode(&text, &listing), None);
+            let own = Cursor(number).encode(&listing);
+            prop_assert_eq!(Cursor::decode(&own, &listing), Some(Cursor(number)));
+            let elsewhere = Fingerprint::new("logs", &[Some(&filter), Some(&other)]);
+            prop_assert_eq!(Cursor::decode(&own, &elsewhere), None);
+        }
     }
 }
