@@ -3,6 +3,12 @@
 use std::time::Duration;
 
 use axum::{http::StatusCode, response::IntoResponse as _};
+use futures_util::StreamExt as _;
+use lapin::{
+    BasicProperties, Connection, ConnectionProperties,
+    options::{BasicConsumeOptions, BasicPublishOptions, QueueBindOptions, QueueDeclareOptions},
+    types::{AMQPValue, FieldTable},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{
@@ -37,42 +43,75 @@ fn told(message: &str) -> axum::response::Response {
     (StatusCode::BAD_REQUEST, body).into_response()
 }
 
-/// The reply of one request is never that of another one.
+/// Takes the next request, as the listener does.
+async fn take(requests: &mut lapin::Consumer) -> BasicProperties {
+    let request = tokio::time::timeout(Duration::from_secs(20), requests.next()).await;
+    request.unwrap().unwrap().unwrap().properties
+}
+
+/// Replies to a request.
+async fn reply(channel: &lapin::Channel, request: &BasicProperties, message: &str) {
+    let mut headers = FieldTable::default();
+    headers.insert("x-gw-status".into(), AMQPValue::LongInt(400));
+    let body = json!({"message": message}).to_string();
+    let correlation = request.correlation_id().clone().unwrap();
+    #[expect(clippy::disallowed_methods, reason = "this plays the listener")]
+    let publish = channel.basic_publish(
+        "".into(),
+        request.reply_to().clone().unwrap(),
+        BasicPublishOptions::default(),
+        body.as_bytes(),
+        BasicProperties::default()
+            .with_correlation_id(correlation)
+            .with_headers(headers),
+    );
+    publish.await.unwrap();
+}
+
+/// The reply of one request is never that of another one. The listener gives up at the deadline,
+/// so somebody else plays it here, who answers too late.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_late_reply_is_nobodys() {
     let virtual_host = virtual_host().await;
-    let gate = CancellationToken::new();
-    let target = Target::start_slow({
-        let gate = gate.clone();
-        move |_, before| {
-            let gate = gate.clone();
-            async move {
-                if before > 0 {
-                    return told("the second one");
-                }
-                gate.cancelled().await;
-                told("the first one, late")
-            }
-        }
-    })
-    .await;
-    // Its deadline is longer than that of its requester.
-    let listener = listener(&virtual_host, &target).await;
     let options = Options {
-        auth_timeout: Duration::from_secs(1),
+        auth_timeout: Duration::from_secs(3),
         ..Options::default()
     };
     let broker = broker(&virtual_host.url, &options).await;
     broker.ready().await;
+    let connection = Connection::connect(&virtual_host.url, ConnectionProperties::default());
+    let connection = connection.await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let queue = channel.queue_declare(
+        "".into(),
+        QueueDeclareOptions::default(),
+        FieldTable::default(),
+    );
+    let queue = queue.await.unwrap().name().clone();
+    let bind = channel.queue_bind(
+        queue.clone(),
+        "auth-service.direct.exchange.request".into(),
+        "authenticate".into(),
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    bind.await.unwrap();
+    let options = BasicConsumeOptions {
+        no_ack: true,
+        ..BasicConsumeOptions::default()
+    };
+    let requests = channel.basic_consume(queue, "".into(), options, FieldTable::default());
+    let mut requests = requests.await.unwrap();
+
     let url = broker.url("/handle");
     http::post(&url, &body()).await.problem(504);
-    gate.cancel();
-    assert_eq!(
-        http::post(&url, &body()).await.problem(400),
-        "the second one"
-    );
+    let first = take(&mut requests).await;
+    let second = tokio::spawn(async move { http::post(&url, &body()).await });
+    let request = take(&mut requests).await;
+    reply(&channel, &first, "the first one, late").await;
+    reply(&channel, &request, "the second one").await;
+    assert_eq!(second.await.unwrap().problem(400), "the second one");
     broker.stop().await;
-    listener.stop().await;
 }
 
 /// The one who asked is dead when the answer comes; nobody else waits for that.
