@@ -1,6 +1,6 @@
 //! What the binary does besides serving.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use clap::Subcommand;
 use service_kit::healthcheck;
@@ -28,8 +28,17 @@ impl Command {
             Self::Healthcheck => healthcheck::run(addr).await,
             Self::DeadLetters(command) => {
                 let token_file = config.http.api_token_file.as_deref();
-                command.run(addr, token_file).await
+                match command.run(addr, token_file).await {
+                    // Who read the beginning had enough, as `head` does.
+                    Err(error) if is_broken_pipe(&error) => Ok(()),
+                    result => result,
+                }
             }
         }
     }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<io::Error>();
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

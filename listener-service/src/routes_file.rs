@@ -164,7 +164,10 @@ impl Flow {
             "concurrency is out of 1 to {CONCURRENCY_MAX}"
         );
         // A prefetch of 0 means "without a limit" to RabbitMQ.
-        ensure!(prefetch >= concurrency, "prefetch is less than concurrency");
+        ensure!(
+            prefetch >= concurrency,
+            "prefetch ({prefetch}) is less than concurrency ({concurrency}): set both"
+        );
         Ok(Self {
             prefetch,
             concurrency,

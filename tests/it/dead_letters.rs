@@ -159,6 +159,10 @@ async fn a_refused_event_is_listed_shown_and_replayed() {
     refused.listed("state=replayed", 1).await;
     refused.ask(Method::POST, &replay).await.problem(409);
     assert_eq!(refused.target.count(), 2);
+    // Where its queue was deleted meanwhile, say.
+    let again = format!("{replay}?again=true");
+    assert_eq!(refused.ask(Method::POST, &again).await.status, 200);
+    refused.target.wait_for(3).await;
     refused.stop().await;
 }
 
@@ -205,12 +209,14 @@ async fn a_request_that_means_everything_must_say_so() {
         "/replay?all=true&rate=0",
         "/replay?route=one&state=replayed",
         "/replay?rout=one",
+        "/replay?route=one&type=",
+        "/discard?route=one&type=",
         "/replay?since=yesterday",
     ] {
         let message = refused.ask(Method::POST, path).await.problem(400);
         assert!(!message.is_empty(), "{path}");
     }
-    for path in ["/no-such-id", "/..%2F..%2Flogs", "/%00"] {
+    for path in ["/no-such-id", "/..%2F..%2Flogs", "/%00", "/%FF", "/"] {
         refused.ask(Method::GET, path).await.problem(404);
         let replay = format!("{path}/replay");
         refused.ask(Method::POST, &replay).await.problem(404);

@@ -12,16 +12,20 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use clap::{Args, Subcommand};
-use serde_json::Value;
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
+use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use crate::dead_letters::{
     command::{admin::Admin, progress::Progress},
+    letter::is_id,
     replay_job::Line,
 };
 
 /// Events that could not be delivered: look at them, replay them, discard them
+///
+/// Asks the listener at LISTENER_ADDR (or `listener-service --addr … dead-letters …`), with the
+/// token of API_TOKEN_FILE where one is set.
 #[derive(Debug, Subcommand)]
 pub enum DeadLettersCommand {
     /// List them, newest first
@@ -69,6 +73,9 @@ pub enum DeadLettersCommand {
         /// How many a second, at most 1000
         #[arg(long, default_value_t = 50)]
         rate: u32,
+        /// Also what was replayed before, for instance into a queue that was deleted since
+        #[arg(long, requires = "ids")]
+        again: bool,
         /// Print a line of JSON for each step, instead of a progress bar
         #[arg(long)]
         json: bool,
@@ -82,6 +89,9 @@ pub enum DeadLettersCommand {
         /// Every dead letter
         #[arg(long, conflicts_with = "ids")]
         all: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -89,25 +99,25 @@ pub enum DeadLettersCommand {
 #[derive(Args, Debug)]
 pub struct Selection {
     /// Of this route
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     route: Option<String>,
     /// Of this event type; `order.*` for all that begins with `order.`
-    #[arg(long = "type")]
+    #[arg(long = "type", value_parser = NonEmptyStringValueParser::new())]
     event_type: Option<String>,
     /// Of the event with this id
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     event: Option<String>,
     /// Whose target answered this HTTP status
     #[arg(long)]
     status: Option<u16>,
     /// With this text in the reason or in the target's answer
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     text: Option<String>,
     /// That died at this time or later (RFC 3339)
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     since: Option<String>,
     /// That died before this time (RFC 3339)
-    #[arg(long)]
+    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     until: Option<String>,
 }
 
@@ -132,11 +142,12 @@ impl Selection {
     }
 
     /// Ids and filters both would leave open which of the two is meant.
-    fn check(&self, ids: &[String], all: bool) -> anyhow::Result<()> {
+    fn check(&self, ids: &[String], all: bool, discarded: bool) -> anyhow::Result<()> {
         let filters = !self.query().finish().is_empty();
         ensure!(ids.is_empty() || !filters, "give ids or filters, not both");
+        ensure!(!all || !filters, "give filters or --all, not both");
         ensure!(
-            !ids.is_empty() || filters || all,
+            !ids.is_empty() || filters || all || discarded,
             "give ids, a filter, or --all for every dead letter"
         );
         Ok(())
@@ -165,11 +176,9 @@ impl DeadLettersCommand {
                 let path = format!("dead-letters?{}", query.finish());
                 print::list(&admin.get(&path).await?, json)
             }
-            Self::Show { id, json } => {
-                print::letter(&admin.get(&format!("dead-letters/{id}")).await?, json)
-            }
+            Self::Show { id, json } => print::letter(&admin.get(&letter(&id, "")?).await?, json),
             Self::Data { id } => {
-                let data = admin.get(&format!("dead-letters/{id}/data")).await?;
+                let data = admin.get(&letter(&id, "/data")?).await?;
                 Ok(stdout().lock().write_all(&data)?)
             }
             Self::Replay {
@@ -178,9 +187,10 @@ impl DeadLettersCommand {
                 all,
                 discarded,
                 rate,
+                again,
                 json,
             } => {
-                selection.check(&ids, all || discarded)?;
+                selection.check(&ids, all, discarded)?;
                 if ids.is_empty() {
                     let mut query = selection.query();
                     query.append_pair("rate", &rate.to_string());
@@ -188,25 +198,38 @@ impl DeadLettersCommand {
                     query.extend_pairs(discarded.then_some(("state", "discarded")));
                     replay_selected(&admin, &query.finish(), json).await
                 } else {
-                    one_by_one(&admin, &ids, "replay", "replayed").await
+                    let verb = if again {
+                        "/replay?again=true"
+                    } else {
+                        "/replay"
+                    };
+                    one_by_one(&admin, &ids, verb, "replayed", json).await
                 }
             }
             Self::Discard {
                 ids,
                 selection,
                 all,
+                json,
             } => {
-                selection.check(&ids, all)?;
+                selection.check(&ids, all, false)?;
                 if ids.is_empty() {
                     let mut query = selection.query();
                     query.extend_pairs(all.then_some(("all", "true")));
-                    discard_selected(&admin, &query.finish()).await
+                    discard_selected(&admin, &query.finish(), json).await
                 } else {
-                    one_by_one(&admin, &ids, "discard", "discarded").await
+                    one_by_one(&admin, &ids, "/discard", "discarded", json).await
                 }
             }
         }
     }
+}
+
+/// The path of a dead letter. Nothing but an id becomes a part of it: another text could turn into
+/// a request for many.
+fn letter(id: &str, rest: &str) -> anyhow::Result<String> {
+    ensure!(is_id(id), "no dead letter with this id");
+    Ok(format!("dead-letters/{id}{rest}"))
 }
 
 async fn one_by_one(
@@ -214,25 +237,35 @@ async fn one_by_one(
     ids: &[String],
     verb: &str,
     participle: &str,
+    json: bool,
 ) -> anyhow::Result<()> {
     let mut failed = 0;
     for id in ids {
-        match admin.post(&format!("dead-letters/{id}/{verb}")).await {
-            Ok(_answer) => writeln!(stdout(), "{id} {participle}")?,
-            Err(error) => {
-                failed += 1;
-                writeln!(stdout(), "{id} not {participle}: {error:#}")?;
+        let done = async { admin.post(&letter(id, verb)?).await }.await;
+        failed += usize::from(done.is_err());
+        let mut out = stdout().lock();
+        match done {
+            Ok(_) if json => writeln!(out, "{}", json!({"event": participle, "id": id}))?,
+            Ok(_) => writeln!(out, "{id} {participle}")?,
+            Err(error) if json => {
+                let reason = format!("{error:#}");
+                let line = json!({"event": "failed", "id": id, "reason": reason});
+                writeln!(out, "{line}")?;
             }
+            Err(error) => writeln!(out, "{} not {participle}: {error:#}", print::shown(id))?,
         }
     }
     ensure!(failed == 0, "{failed} of {} not {participle}", ids.len());
     Ok(())
 }
 
-async fn discard_selected(admin: &Admin, query: &str) -> anyhow::Result<()> {
+async fn discard_selected(admin: &Admin, query: &str, json: bool) -> anyhow::Result<()> {
     let answer = admin.post(&format!("dead-letters/discard?{query}")).await?;
     let answer: Value = serde_json::from_slice(&answer)?;
-    writeln!(stdout(), "{} discarded", answer["data"]["discarded"])?;
+    match &answer["data"] {
+        data if json => writeln!(stdout(), "{data}")?,
+        data => writeln!(stdout(), "{} discarded", data["discarded"])?,
+    }
     Ok(())
 }
 

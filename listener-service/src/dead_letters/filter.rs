@@ -22,6 +22,7 @@ impl Filter {
     /// What is wrong with it. One filter or `all=true` must be there, since nobody should replay
     /// everything by forgetting a parameter.
     pub(super) fn parse(query: &str) -> Result<Self, String> {
+        check_given(query)?;
         let mut filters = form_urlencoded::Serializer::new(String::new());
         let mut rate = RATE_DEFAULT;
         let mut narrowed = false;
@@ -40,7 +41,7 @@ impl Filter {
                     return Err("the parameter state is not dead or discarded".to_owned());
                 }
                 (name, value) => {
-                    narrowed |= !value.is_empty();
+                    narrowed = true;
                     filters.append_pair(name, value);
                 }
             }
@@ -60,6 +61,15 @@ impl Filter {
             query.append_pair("cursor", cursor);
         }
         query.finish()
+    }
+}
+
+/// Refuses a parameter without a value: it would count as absent, and mean more than was meant.
+pub(super) fn check_given(query: &str) -> Result<(), String> {
+    let mut parameters = form_urlencoded::parse(query.as_bytes());
+    match parameters.find(|(_, value)| value.is_empty()) {
+        Some((name, _)) => Err(format!("the parameter {name} has no value")),
+        None => Ok(()),
     }
 }
 
@@ -92,6 +102,7 @@ mod tests {
             "",
             "rate=5",
             "route=",
+            "route=a&type=",
             "state=dead",
             "all=false",
             "all",

@@ -39,6 +39,12 @@ impl Attributes {
     }
 }
 
+/// Whether a text could be the id of a dead letter, which is a UUID.
+pub(super) fn is_id(text: &str) -> bool {
+    let digit = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    text.len() == 36 && text.bytes().all(digit)
+}
+
 /// Body of `POST /dead-letters`.
 #[derive(Serialize)]
 struct NewLetter<'a> {

@@ -67,10 +67,10 @@ impl Replayer {
         }
     }
 
-    /// Replays the dead letter `id`.
-    pub(super) async fn replay(&self, id: &str) -> Result<(), ReplayError> {
+    /// Replays the dead letter `id`; one that was replayed before only if `again`.
+    pub(super) async fn replay(&self, id: &str, again: bool) -> Result<(), ReplayError> {
         let letter = self.store.letter(id).await?;
-        if letter.state == State::Replayed {
+        if letter.state == State::Replayed && !again {
             return Err(ReplayError::Replayed);
         }
         let event = letter.event.with_data(self.store.data(id).await?);

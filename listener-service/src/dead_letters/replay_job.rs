@@ -214,7 +214,7 @@ async fn replay(
     let end = Instant::now() + PATIENCE;
     let mut backoff = Backoff::new();
     loop {
-        match replayer.replay(id).await {
+        match replayer.replay(id, false).await {
             Err(error) if error.is_passing() && may_wait(end, shutdown) => {}
             result => return result,
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::{
     Router,
     body::Body,
-    extract::{Path, RawQuery, State},
+    extract::{Path, RawQuery, State, rejection::PathRejection},
     http::{Method, Response, StatusCode, header},
     response::IntoResponse as _,
     routing::{any, get, post},
@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::dead_letters::{
-    filter::Filter,
+    filter::{Filter, check_given},
+    letter::is_id,
     replay::{ReplayError, Replayer},
     replay_job::{Line, ReplayJob},
     store::{Store, StoreError},
@@ -68,13 +69,12 @@ async fn list(State(app): State<App>, RawQuery(query): RawQuery) -> Answer {
     hand_on(&app.replayer.store, Method::GET, "", query.as_deref()).await
 }
 
-async fn show(State(app): State<App>, Path(id): Path<String>) -> Answer {
-    let path = check(&id)?;
-    hand_on(&app.replayer.store, Method::GET, path, None).await
+async fn show(State(app): State<App>, id: Id) -> Answer {
+    hand_on(&app.replayer.store, Method::GET, &check(id)?, None).await
 }
 
-async fn data(State(app): State<App>, Path(id): Path<String>) -> Answer {
-    let path = format!("{}/data", check(&id)?);
+async fn data(State(app): State<App>, id: Id) -> Answer {
+    let path = check(id)? + "/data";
     let mut answer = hand_on(&app.replayer.store, Method::GET, &path, None).await?;
     // It is anybody's data: a browser must neither guess what it is nor run it.
     let headers = answer.headers_mut();
@@ -87,12 +87,13 @@ async fn data(State(app): State<App>, Path(id): Path<String>) -> Answer {
     Ok(answer)
 }
 
-async fn discard(State(app): State<App>, Path(id): Path<String>) -> Answer {
-    let path = format!("{}/discarded", check(&id)?);
+async fn discard(State(app): State<App>, id: Id) -> Answer {
+    let path = check(id)? + "/discarded";
     hand_on(&app.replayer.store, Method::POST, &path, None).await
 }
 
 async fn discard_many(State(app): State<App>, RawQuery(query): RawQuery) -> Answer {
+    check_given(query.as_deref().unwrap_or_default()).map_err(Problem::bad_request)?;
     hand_on(
         &app.replayer.store,
         Method::POST,
@@ -102,10 +103,16 @@ async fn discard_many(State(app): State<App>, RawQuery(query): RawQuery) -> Answ
     .await
 }
 
-async fn replay(State(app): State<App>, Path(id): Path<String>) -> Answer {
-    let asked = check(&id)?.to_owned();
+async fn replay(State(app): State<App>, id: Id, RawQuery(query): RawQuery) -> Answer {
+    let id = check(id)?;
+    let again = match query.as_deref() {
+        None | Some("") => false,
+        Some("again=true") => true,
+        Some(_) => return Err(Problem::bad_request("the only parameter is again=true")),
+    };
+    let asked = id.clone();
     // It goes on when the client leaves: half a replay is one that nobody knows of.
-    let replay = tokio::spawn(async move { app.replayer.replay(&asked).await });
+    let replay = tokio::spawn(async move { app.replayer.replay(&asked, again).await });
     let replayed = replay.await.map_err(|error| {
         error!(%error, "a replay failed");
         Problem::internal("the replay failed; whether it was sent is not known")
@@ -133,13 +140,13 @@ async fn replay_many(State(app): State<App>, RawQuery(query): RawQuery) -> Answe
     Ok((content_type, Body::from_stream(lines)).into_response())
 }
 
-/// Nothing but an id, which is a UUID, becomes a part of a path.
-fn check(id: &str) -> Result<&str, Problem> {
-    let is_id = id
-        .bytes()
-        .all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
-    let known = is_id.then_some(id);
-    known.ok_or_else(|| Problem::not_found(StoreError::NotFound.to_string()))
+/// The id in a path.
+type Id = Result<Path<String>, PathRejection>;
+
+/// Nothing but an id becomes a part of a path.
+fn check(id: Id) -> Result<String, Problem> {
+    let id = id.ok().map(|Path(id)| id).filter(|id| is_id(id));
+    id.ok_or_else(|| Problem::not_found(StoreError::NotFound.to_string()))
 }
 
 /// Asks logger-service the same, and answers as it does.

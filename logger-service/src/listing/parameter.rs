@@ -54,7 +54,11 @@ pub(crate) fn time(parameter: &str, value: &str) -> Result<Option<Timestamp>, Pr
     if value.is_empty() {
         return Ok(None);
     }
-    let fault = || format!("the parameter {parameter} is not an RFC 3339 timestamp");
+    let fault = || {
+        format!(
+            "the parameter {parameter} is not an RFC 3339 timestamp, such as 2026-01-31T23:59:59Z"
+        )
+    };
     parse_rfc3339(value)
         .map(Some)
         .ok_or_else(|| Problem::bad_request(fault()))

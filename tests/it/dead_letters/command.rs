@@ -87,12 +87,18 @@ async fn an_operator_lists_shows_replays_and_discards() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mistakes_are_told_in_a_line() {
+async fn mistakes_are_told_in_a_line_and_do_nothing() {
     let refused = Refused::start().await;
+    refused.post("INFO", "a").await;
+    refused.listed("", 1).await;
     for (words, told) in [
         ("replay", "--all"),
         ("discard", "--all"),
         ("discard id --route one", "not both"),
+        ("discard --all --route one", "not both"),
+        ("discard discard?all=true#", "1 of 1 not discarded"),
+        ("replay x/../replay?all=true#", "1 of 1 not replayed"),
+        ("show ../routes", "no dead letter"),
         ("list --state gone", "state"),
         ("list --since yesterday", "since"),
         ("replay --all --rate 0", "rate"),
@@ -108,6 +114,8 @@ async fn mistakes_are_told_in_a_line() {
             said.error
         );
     }
+    refused.listed("", 1).await;
+    assert_eq!(refused.target.count(), 1);
     let nobody = run(
         "listener-service",
         &["--addr", "127.0.0.1:1", "dead-letters", "list"],

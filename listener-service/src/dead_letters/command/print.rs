@@ -8,7 +8,7 @@ use serde_json::{Value, value::RawValue};
 /// Heading, member of the answer, and most characters of each column of the list.
 const COLUMNS: [(&str, &str, usize); 8] = [
     ("ID", "id", 36),
-    ("DIED AT", "died_at", 19),
+    ("DIED AT", "died_at", 20),
     ("ROUTE", "route", 20),
     ("TYPE", "type", 24),
     ("TRIES", "attempts", 5),
@@ -16,6 +16,8 @@ const COLUMNS: [(&str, &str, usize); 8] = [
     ("REASON", "reason", 60),
     ("ANSWER", "answer", 60),
 ];
+/// Of data that cannot be read anyway; `data` writes all of it.
+const BASE64_CHARS_MAX: usize = 200;
 /// What `show` prints above the data, in this order.
 const MEMBERS: [&str; 15] = [
     "id",
@@ -82,19 +84,22 @@ pub(super) fn letter(answer: &[u8], json: bool) -> anyhow::Result<()> {
     )?;
     match data {
         Some(data) => writeln!(out, "{:<14} {}", "data", shown(data.get()))?,
-        None => writeln!(
-            out,
-            "{:<14} {}",
-            "data_base64",
-            text(&letter["data_base64"])
-        )?,
+        None => {
+            let base64 = cut(&text(&letter["data_base64"]), BASE64_CHARS_MAX);
+            writeln!(out, "{:<14} {base64}", "data_base64")?;
+        }
     }
     Ok(())
 }
 
-/// A text of somebody else's without what would move the cursor or change colours.
+/// A text of somebody else's without what would move the cursor, change colours, or turn the
+/// direction of writing.
 pub(super) fn shown(text: &str) -> String {
-    let harmless = |letter: char| if letter.is_control() { ' ' } else { letter };
+    let turns = |letter| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let harmless = |letter: char| match letter.is_control() || turns(letter) {
+        true => ' ',
+        false => letter,
+    };
     text.chars().map(harmless).collect()
 }
 
@@ -109,7 +114,7 @@ fn table(out: &mut impl Write, letters: &[Value]) -> io::Result<()> {
         .iter()
         .map(|letter| {
             let cell = |(_, member, width): &(_, &str, usize)| match *member {
-                "died_at" => text(&letter["died_at"]).chars().take(*width).collect(),
+                "died_at" => seconds(&text(&letter["died_at"])),
                 member => cut(&text(&letter[member]), *width),
             };
             COLUMNS.iter().map(cell).collect()
@@ -146,6 +151,14 @@ fn text(value: &Value) -> String {
     }
 }
 
+/// A time of the store without the fraction of its second.
+fn seconds(time: &str) -> String {
+    match time.split_once('.') {
+        Some((seconds, _fraction)) => format!("{seconds}Z"),
+        None => time.to_owned(),
+    }
+}
+
 fn cut(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
@@ -174,8 +187,8 @@ mod tests {
         assert_eq!(
             out,
             format!(
-                "ID  DIED AT              ROUTE   TYPE          TRIES  STATE  REASON   ANSWER\n\
-                 a   2026-11-20T21:00:00  mailer  order.placed  3      dead    [31m x  {}…\n\
+                "ID  DIED AT               ROUTE   TYPE          TRIES  STATE  REASON   ANSWER\n\
+                 a   2026-11-20T21:00:00Z  mailer  order.placed  3      dead    [31m x  {}…\n\
                  b\n",
                 "y".repeat(59)
             )
