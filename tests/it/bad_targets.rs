@@ -119,9 +119,9 @@ async fn a_good_target_does_not_notice_the_bad_ones() {
     let mut routes = route("good", good.addr, "");
     let patient = "timeout_ms = 120000";
     let vices = [
-        ("hang", Vice::Hang),
-        ("drip", Vice::Drip),
-        ("flood", Vice::Flood),
+        ("hang-long", Vice::Hang),
+        ("drip-long", Vice::Drip),
+        ("flood-long", Vice::Flood),
     ];
     for (name, vice) in vices {
         routes += &route(name, BadTarget::start(vice).await.addr, patient);
@@ -141,7 +141,7 @@ async fn a_good_target_does_not_notice_the_bad_ones() {
             .iter()
             .all(|event| event.header("accept-encoding").is_empty())
     );
-    for name in ["hang", "drip"] {
+    for name in ["hang-long", "drip-long"] {
         // Not one attempt of theirs has ended, or there would be a failure to tell of.
         assert_eq!(state(&listener, name).await["paused"], false);
     }
@@ -185,6 +185,7 @@ async fn each_vice_is_a_failure_of_the_target_or_none() {
         .await;
         assert!(told.contains(reason), "{name}: {told}");
     }
+    // Metrics are of the whole process, so no other test has routes of these names.
     // These took the event, whatever came after the status: it leaves the queue.
     for name in ["flood", "bomb"] {
         let series = format!("listener_events_total{{route=\"{name}\",outcome=\"delivered\"}} 1");

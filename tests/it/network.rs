@@ -144,6 +144,7 @@ async fn connections_that_are_cut_are_made_again() {
     for cut in [Cut::Reset, Cut::Close, Cut::Reset, Cut::Close, Cut::Reset] {
         let before = gateway.target.count();
         gateway.target.wait_for(before + 20).await;
+        gateway.ready_again().await;
         assert!(
             gateway.proxy.cut(cut) >= 3,
             "two of the listener, one of the broker"

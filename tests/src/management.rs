@@ -136,8 +136,10 @@ impl Management {
             let name = name.replace(' ', "%20").replace('>', "%3E");
             let path = format!("connections/{name}");
             let (status, _body) = self.call(Method::DELETE, &path, None).await;
+            // RabbitMQ answers 404 for a connection that has ended, and 500 for one that just ends.
+            let gone = [StatusCode::NOT_FOUND, StatusCode::INTERNAL_SERVER_ERROR];
             assert!(
-                status.is_success() || status == StatusCode::NOT_FOUND,
+                status.is_success() || gone.contains(&status),
                 "{path}: {status}"
             );
         }
