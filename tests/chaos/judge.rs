@@ -3,10 +3,12 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use tests::ledger::Sent;
-use tokio::time::Instant;
 
 use crate::{
-    fault::{Fault, poison::is_poison},
+    fault::{
+        Fault,
+        poison::{is_control, is_good_among_poison, is_poison},
+    },
     row::Row,
     stage::{End, LOGGER, SINK},
 };
@@ -87,10 +89,6 @@ fn duplicates_max(fault: Fault, injected: usize) -> usize {
 
 /// Each poisonous event is a dead letter with its reason, and nothing else is one.
 fn wrong_dead_letters(end: &End) -> Vec<String> {
-    let (from, to) = (end.phases.get(1), end.phases.get(2));
-    let (Some(from), Some(to)) = (from, to) else {
-        return vec!["the phases were not noted".to_owned()];
-    };
     let numbers: BTreeMap<_, _> = end.ledger.accepted().collect();
     let dead: BTreeMap<_, _> = end.ledger.dead_letters(SINK).collect();
     let mut wrong = Vec::new();
@@ -106,8 +104,7 @@ fn wrong_dead_letters(end: &End) -> Vec<String> {
         }
     }
     for (id, sent) in &numbers {
-        let poisoned = is_poison(sent.number) && (*from..*to).contains(&sent.at);
-        if poisoned && !dead.contains_key(id) {
+        if is_poison(sent.number) && !dead.contains_key(id) {
             wrong.push(format!("poison that is no dead letter: {id}"));
         }
     }
@@ -121,20 +118,14 @@ fn wrong_dead_letters(end: &End) -> Vec<String> {
     wrong
 }
 
-/// The good events among the poison, beside those of the time before.
+/// The good events among the poison, beside those of the blocks without.
 fn judge_latency(end: &End, remarks: &mut Vec<String>, violations: &mut Vec<String>) {
-    let [control, poison, over] = end.phases.as_slice() else {
-        return;
+    let p99 = |chosen: fn(&Sent) -> bool| {
+        let latencies = end.ledger.latencies(SINK, chosen);
+        let p99 = latencies.get(latencies.len() * 99 / 100);
+        p99.copied().unwrap_or_default()
     };
-    let p99 = |from: &Instant, to: &Instant| {
-        let good = |sent: &Sent| !is_poison(sent.number) && (*from..*to).contains(&sent.at);
-        let latencies = end.ledger.latencies(SINK, good);
-        latencies
-            .get(latencies.len() * 99 / 100)
-            .copied()
-            .unwrap_or_default()
-    };
-    let (without, with) = (p99(control, poison), p99(poison, over));
+    let (without, with) = (p99(is_control), p99(is_good_among_poison));
     remarks.push(format!(
         "p99 of good events {:.1} ms, without poison {:.1} ms",
         with.as_secs_f64() * 1e3,

@@ -44,7 +44,6 @@ pub struct Stage<'a> {
     audit: Audit,
     /// What was seen in the course of it and should not have been.
     pub complaints: Vec<String>,
-    phases: Vec<Instant>,
     injected: usize,
     recoveries: Vec<Duration>,
     _dir: TempDir,
@@ -58,8 +57,6 @@ pub struct End {
     pub longest_gap: Duration,
     pub recovery: Duration,
     pub complaints: Vec<String>,
-    /// When each phase began, of a scenario that has phases.
-    pub phases: Vec<Instant>,
 }
 
 impl<'a> Stage<'a> {
@@ -100,7 +97,6 @@ impl<'a> Stage<'a> {
             load,
             ledger: Ledger::new(&[LOGGER, SINK]),
             complaints: Vec::new(),
-            phases: Vec::new(),
             injected: 0,
             recoveries: Vec::new(),
             _dir: dir,
@@ -146,11 +142,6 @@ impl<'a> Stage<'a> {
     /// Counts a fault that was injected.
     pub fn injected(&mut self) {
         self.injected += 1;
-    }
-
-    /// Begins a phase, of which the judge will ask.
-    pub fn phase(&mut self) {
-        self.phases.push(Instant::now());
     }
 
     /// Notes that something is wrong unless `holds`, and goes on.
@@ -200,7 +191,6 @@ impl<'a> Stage<'a> {
             ledger,
             recovery: self.recoveries.into_iter().max().unwrap_or_default(),
             complaints: self.complaints,
-            phases: self.phases,
         }
     }
 }
