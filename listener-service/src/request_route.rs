@@ -14,6 +14,9 @@ use crate::{routes::RequestRoute, target::Target};
 /// For RabbitMQ to take a reply.
 const REPLY_DEADLINE: Duration = Duration::from_secs(5);
 
+/// For any request: one that may wait for days, as a message can, would hold its handler for days.
+const PATIENCE_MAX: Duration = Duration::from_secs(5 * 60);
+
 struct Responder {
     service: String,
     target: Target,
@@ -55,6 +58,7 @@ impl Responder {
     async fn respond(&self, request: Delivery) -> Handled {
         // The time in the queue is not known, so this is at most what is left.
         let patience = request.expiration().unwrap_or(self.timeout);
+        let patience = patience.min(PATIENCE_MAX);
         let deadline = Instant::now() + patience;
         let id = &request.event.id;
         match timeout_at(deadline, self.ask(&request, deadline)).await {

@@ -36,6 +36,9 @@ pub(crate) const ANSWER: &str = "x-gw-answer";
 /// Tells this hand-off to the dead letters from any other of the same event.
 pub(crate) const DEATH: &str = "x-gw-death";
 
+/// More than a time in RFC 3339 has.
+const TIME_BYTES_MAX: usize = 64;
+
 /// What all of these begin with.
 const OWN_PREFIX: &str = "x-gw-";
 
@@ -92,7 +95,8 @@ impl Delivery {
         let inherited = self.properties.headers().as_ref();
         let first = inherited
             .and_then(|headers| text(headers, FIRST_FAILURE))
-            .filter(|_| self.handed_off)
+            // A longer one is forged, and would crowd out the rest.
+            .filter(|first| self.handed_off && first.len() <= TIME_BYTES_MAX)
             .unwrap_or(&now);
         headers.insert(ATTEMPT, AMQPValue::LongLongInt(attempt.into()));
         headers.insert_text(ORIGINAL_EXCHANGE, &self.exchange);
