@@ -48,6 +48,8 @@ pub(crate) enum ChannelError {
     Cancelled,
     #[error("publishes stayed unconfirmed past the deadline")]
     Unconfirmed,
+    #[error("a bug of this program; its panic is in the log")]
+    Panicked,
     #[error(transparent)]
     Amqp(#[from] lapin::Error),
     #[error("declaring {name}: {source}")]

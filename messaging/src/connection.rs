@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::{
     AmqpUrl, Backoff, Status,
     amqp_url::Redacted,
+    caught::caught,
     channel::{Channel, ChannelError, Turn},
     node::Node,
 };
@@ -24,6 +25,9 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 /// What RabbitMQ writes when it closes a channel for its `consumer_timeout`; the code is that of
 /// every failed precondition.
 const ACKNOWLEDGEMENT_TIMEOUT: &str = "delivery acknowledgement";
+
+/// The reason for the bug that is left.
+const PANICKED: &str = "a bug of this program; its panic is in the log";
 
 /// A supervised AMQP connection. Cheap to clone; all clones are the same connection.
 ///
@@ -145,18 +149,19 @@ impl Supervisor {
             for index in 0..self.nodes.len() {
                 let closing = self.closing.clone();
                 let connected = tokio::select! {
-                    connected = self.nodes[index].connect(&self.name) => connected,
+                    connected = caught(self.nodes[index].connect(&self.name)) => connected,
                     () = closing.cancelled() => return,
                 };
                 let node = Redacted(&self.nodes[index].uri);
-                let reason = match connected {
+                let reason = match connected.unwrap_or_else(|| Err(PANICKED.to_owned())) {
                     Ok(connection) => {
                         info!(connection = self.name, %node, "connected to RabbitMQ");
                         backoff.reset();
-                        let Some(reason) = self.watch(connection).await else {
-                            return;
-                        };
-                        reason
+                        match caught(self.watch(connection)).await {
+                            Some(None) => return,
+                            Some(Some(reason)) => reason,
+                            None => PANICKED.to_owned(),
+                        }
                     }
                     Err(reason) => reason,
                 };

@@ -8,7 +8,10 @@ use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
 use lapin::{
-    options::{BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions},
+    options::{
+        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions,
+        BasicRejectOptions,
+    },
     types::FieldTable,
 };
 use tokio::{
@@ -16,10 +19,11 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     Backoff, Connection, Delivery, Status,
+    caught::caught,
     channel::{CLOSE_DEADLINE, Channel, ChannelError, Declarer, call},
     topology::Topology,
 };
@@ -32,6 +36,9 @@ const DECLARE_AGAIN: Duration = Duration::from_secs(5);
 /// crash the dead-lettering of RabbitMQ 3.10 (`rabbit_fifo_dlx_sup` gives up), and then no quorum
 /// queue with it can be declared on that node any more.
 const AFTER_DELETION: Duration = Duration::from_secs(1);
+
+/// Before an event whose handler panicked goes back to its queue.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 
 /// What to consume, and how much of it at a time.
 #[derive(Clone, Debug)]
@@ -133,7 +140,8 @@ where
         let queue = &self.config.queue;
         let mut backoff = Backoff::new();
         loop {
-            let error = match self.consume(&mut backoff).await {
+            let ended = caught(self.consume(&mut backoff)).await;
+            let error = match ended.unwrap_or(Err(ChannelError::Panicked)) {
                 Ok(()) | Err(ChannelError::Closing) => return,
                 Err(error) => error,
             };
@@ -232,16 +240,27 @@ where
     fn handle(&self, delivery: lapin::message::Delivery, permit: OwnedSemaphorePermit) {
         let queue = self.config.queue.clone();
         let acker = delivery.acker.clone();
-        let handled = (self.handler)(Delivery::read(&queue, delivery));
+        let handler = self.handler.clone();
         tokio::spawn(async move {
-            if handled.await == Handled::Done {
-                let ack = acker.ack(BasicAckOptions { multiple: false });
-                match call(ack).await {
-                    Ok(true) => {}
-                    // The channel is gone: RabbitMQ delivers the event once more.
-                    Ok(false) => debug!(queue, "too late to acknowledge"),
-                    Err(error) => debug!(queue, %error, "could not acknowledge"),
+            let handled = async { handler(Delivery::read(&queue, delivery)).await };
+            let answered = match caught(handled).await {
+                Some(Handled::Done) => call(acker.ack(BasicAckOptions { multiple: false })).await,
+                Some(Handled::Left) => Ok(true),
+                None => {
+                    error!(
+                        queue,
+                        "a handler panicked; RabbitMQ gives the event up at its limit of deliveries"
+                    );
+                    tokio::time::sleep(AFTER_PANIC).await;
+                    // RabbitMQ 4.3 counts a reject against the limit, and no nack.
+                    call(acker.reject(BasicRejectOptions { requeue: true })).await
                 }
+            };
+            match answered {
+                Ok(true) => {}
+                // The channel is gone: RabbitMQ delivers the event once more.
+                Ok(false) => debug!(queue, "too late to acknowledge"),
+                Err(error) => debug!(queue, %error, "could not acknowledge"),
             }
             drop(permit);
         });

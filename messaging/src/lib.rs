@@ -10,6 +10,7 @@
 
 mod amqp_url;
 mod backoff;
+mod caught;
 mod channel;
 mod connection;
 mod consumer;

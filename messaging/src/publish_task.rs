@@ -16,6 +16,7 @@ use tracing::warn;
 
 use crate::{
     Backoff, Connection, PublishError, Publisher,
+    caught::caught,
     channel::{Channel, ChannelError},
     message::{Identity, Message},
     publisher::State,
@@ -51,7 +52,8 @@ impl PublishTask {
     pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::new();
         loop {
-            let error = match self.session(&mut backoff).await {
+            let ended = caught(self.session(&mut backoff)).await;
+            let error = match ended.unwrap_or(Err(ChannelError::Panicked)) {
                 Ok(()) | Err(ChannelError::Closing) => break,
                 Err(error) => error,
             };

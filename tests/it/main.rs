@@ -29,6 +29,7 @@ mod log_event;
 mod logger_store;
 mod network;
 mod overload;
+mod panics;
 mod publisher;
 mod rabbitmq_away;
 mod replies;
