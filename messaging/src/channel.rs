@@ -76,12 +76,21 @@ impl Channel {
         link: watch::Receiver<Link>,
         turn: Turn,
     ) -> Result<Self, ChannelError> {
-        let channel = call(connection.create_channel()).await?;
+        let opened = call(connection.create_channel());
+        let channel = while_connected(&connection, link.clone(), opened).await?;
         Ok(Self {
             declarer: Declarer { channel, turn },
             connection,
             link,
         })
+    }
+
+    /// Awaits `work` on this channel, for as long as its connection lives.
+    pub(crate) async fn while_connected<T>(
+        &self,
+        work: impl Future<Output = Result<T, ChannelError>>,
+    ) -> Result<T, ChannelError> {
+        while_connected(&self.connection, self.link.clone(), work).await
     }
 
     /// Puts the channel into confirm mode. Without it lapin reports every publish as a success.
@@ -116,9 +125,9 @@ impl Channel {
             .changed()
             .await
             .map_err(|_closed| ChannelError::Closing)?;
-        match self.link.borrow().connection() {
-            Some(connection) if Arc::ptr_eq(connection, &self.connection) => Ok(()),
-            _ => Err(ChannelError::Lost),
+        match is_of(&self.link.borrow(), &self.connection) {
+            true => Ok(()),
+            false => Err(ChannelError::Lost),
         }
     }
 
@@ -148,6 +157,25 @@ impl Deref for Channel {
     fn deref(&self) -> &Self::Target {
         &self.declarer.channel
     }
+}
+
+/// Awaits `work` for as long as `connection` lives: lapin may leave a request unanswered that was
+/// sent in the moment in which the connection broke, and its deadline is far.
+async fn while_connected<T>(
+    connection: &Arc<lapin::Connection>,
+    mut link: watch::Receiver<Link>,
+    work: impl Future<Output = Result<T, ChannelError>>,
+) -> Result<T, ChannelError> {
+    tokio::select! {
+        biased; // an answer counts, also one that is just in time
+        done = work => done,
+        _ = link.wait_for(|link| !is_of(link, connection)) => Err(ChannelError::Lost),
+    }
+}
+
+fn is_of(link: &Link, connection: &Arc<lapin::Connection>) -> bool {
+    let live = link.connection();
+    live.is_some_and(|live| Arc::ptr_eq(live, connection))
 }
 
 /// Puts the deadline on one request to RabbitMQ; lapin has none of its own.

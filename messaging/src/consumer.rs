@@ -217,6 +217,11 @@ where
 
     async fn subscribe(&self) -> Result<(Channel, lapin::Consumer), ChannelError> {
         let channel = self.connection.channel().await?;
+        let deliveries = channel.while_connected(self.consume_on(&channel)).await?;
+        Ok((channel, deliveries))
+    }
+
+    async fn consume_on(&self, channel: &Channel) -> Result<lapin::Consumer, ChannelError> {
         channel.declare(&self.config.topology).await?;
         // Quorum queues know no global prefetch.
         let per_consumer = BasicQosOptions { global: false };
@@ -227,14 +232,13 @@ where
             exclusive: false,
             nowait: false,
         };
-        let deliveries = call(channel.basic_consume(
+        call(channel.basic_consume(
             self.config.queue.as_str().into(),
             "".into(), // RabbitMQ makes a tag up
             options,
             FieldTable::default(),
         ))
-        .await?;
-        Ok((channel, deliveries))
+        .await
     }
 
     fn handle(&self, delivery: lapin::message::Delivery, permit: OwnedSemaphorePermit) {

@@ -69,11 +69,7 @@ impl PublishTask {
     /// One life of a channel: until its first error, or until nobody can publish any more.
     async fn session(&mut self, backoff: &mut Backoff) -> Result<(), ChannelError> {
         let mut channel = self.connection.channel().await?;
-        channel.select_confirms().await?;
-        channel.declare(&self.topology).await?;
-        if let Some(replies) = &self.replies {
-            replies.consume(&channel).await?;
-        }
+        channel.while_connected(self.prepare(&channel)).await?;
         backoff.reset();
         self.state.send_replace(State::Open);
 
@@ -102,6 +98,15 @@ impl PublishTask {
                     }
                 }
             }
+        }
+    }
+
+    async fn prepare(&self, channel: &Channel) -> Result<(), ChannelError> {
+        channel.select_confirms().await?;
+        channel.declare(&self.topology).await?;
+        match &self.replies {
+            Some(replies) => replies.consume(channel).await,
+            None => Ok(()),
         }
     }
 
