@@ -13,8 +13,8 @@ use crate::{connection::Link, topology::Topology};
 /// For one request to RabbitMQ on a channel: open, declare, consume.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
-/// For the end of a consumer or a channel; what RabbitMQ does not answer by then ends with the
-/// connection.
+/// For each goodbye, of a consumer, a channel, the connection. What RabbitMQ does not answer by
+/// then ends with the socket.
 pub(crate) const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 
 /// An open channel. It is dropped at the first error and never repaired.
@@ -125,9 +125,10 @@ impl Channel {
             .changed()
             .await
             .map_err(|_closed| ChannelError::Closing)?;
-        match is_of(&self.link.borrow(), &self.connection) {
-            true => Ok(()),
-            false => Err(ChannelError::Lost),
+        if is_of(&self.link.borrow(), &self.connection) {
+            Ok(())
+        } else {
+            Err(ChannelError::Lost)
         }
     }
 

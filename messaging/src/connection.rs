@@ -16,18 +16,13 @@ use crate::{
     AmqpUrl, Backoff, Status,
     amqp_url::Redacted,
     caught::caught,
-    channel::{Channel, ChannelError, Turn},
+    channel::{CLOSE_DEADLINE, Channel, ChannelError, Turn},
     node::Node,
 };
 
-/// For the closing handshake; afterwards the socket is dropped.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 /// What RabbitMQ writes when it closes a channel for its `consumer_timeout`; the code is that of
 /// every failed precondition.
 const ACKNOWLEDGEMENT_TIMEOUT: &str = "delivery acknowledgement";
-
-/// The reason for the bug that is left.
-const PANICKED: &str = "a bug of this program; its panic is in the log";
 
 /// A supervised AMQP connection. Cheap to clone; all clones are the same connection.
 ///
@@ -153,14 +148,14 @@ impl Supervisor {
                     () = closing.cancelled() => return,
                 };
                 let node = Redacted(&self.nodes[index].uri);
-                let reason = match connected.unwrap_or_else(|| Err(PANICKED.to_owned())) {
+                let reason = match connected.unwrap_or_else(|| Err(panicked())) {
                     Ok(connection) => {
                         info!(connection = self.name, %node, "connected to RabbitMQ");
                         backoff.reset();
                         match caught(self.watch(connection)).await {
                             Some(None) => return,
                             Some(Some(reason)) => reason,
-                            None => PANICKED.to_owned(),
+                            None => panicked(),
                         }
                     }
                     Err(reason) => reason,
@@ -249,4 +244,8 @@ impl Supervisor {
             () = self.closing.cancelled() => None,
         }
     }
+}
+
+fn panicked() -> String {
+    ChannelError::Panicked.to_string()
 }

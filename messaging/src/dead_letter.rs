@@ -1,7 +1,7 @@
 //! An event that no attempt could deliver, as it lies in the dead letters of a route, and the
 //! message that sends it on its way once more.
 
-use lapin::{BasicProperties, types::AMQPValue};
+use lapin::types::AMQPValue;
 use uuid::Uuid;
 
 use crate::{
@@ -47,14 +47,18 @@ impl DeadLetter {
         let headers = delivery.properties.headers().clone().unwrap_or_default();
         let owned = |name| text(&headers, name).map(str::to_owned);
         let story = |name| owned(name).filter(|value| !value.is_empty());
-        // A hand-off of the listener has a death of its own. What RabbitMQ moved may hold the
-        // reason of an earlier attempt.
-        let (death, reason) = match (story(DEATH), story(REASON)) {
-            (Some(death), reason) => (death, reason.unwrap_or_else(|| "unknown".to_owned())),
-            // A new one each time it is read: a redelivery may then count twice, but no death is
-            // ever taken for an earlier one that has been dealt with.
-            (None, _) => (Uuid::now_v7().to_string(), moved(&delivery.properties)),
+        // What RabbitMQ moved itself may hold the story of an earlier attempt, or even of an
+        // earlier death; a hand-off of the listener leaves no `x-death` behind.
+        let moved = Death::last(&headers);
+        let own = story(DEATH).filter(|_| delivery.handed_off && moved.is_none());
+        let reason = match (&own, moved) {
+            (Some(_), _) => story(REASON).unwrap_or_else(|| "unknown".to_owned()),
+            (None, Some(death)) => gave_up(death.reason),
+            (None, None) => "another program put it here".to_owned(),
         };
+        // A new one each time it is read: a redelivery may then count twice, but no death is ever
+        // taken for an earlier one that has been dealt with.
+        let death = own.unwrap_or_else(|| Uuid::now_v7().to_string());
         Self {
             death,
             attempts: delivery.attempt,
@@ -88,16 +92,14 @@ impl Event {
     }
 }
 
-/// Why a message is here that the listener did not hand off.
-fn moved(properties: &BasicProperties) -> String {
-    let headers = properties.headers().as_ref();
-    match headers.and_then(Death::last).and_then(|death| death.reason) {
+/// In words, why RabbitMQ moved a message here.
+fn gave_up(reason: Option<&str>) -> String {
+    match reason {
         Some("delivery_limit") => {
             "RabbitMQ gave it up: whoever got it went away without an answer, again and again"
                 .to_owned()
         }
-        Some(reason) => format!("RabbitMQ moved it here: {reason}"),
-        None => "another program put it here".to_owned(),
+        reason => format!("RabbitMQ moved it here: {}", reason.unwrap_or("unknown")),
     }
 }
 
@@ -106,6 +108,7 @@ mod tests {
     use std::time::Duration;
 
     use lapin::{
+        BasicProperties,
         message::Delivery as Raw,
         types::{FieldArray, FieldTable},
     };
@@ -199,5 +202,30 @@ mod tests {
         assert_ne!(dead.death, read(RETRY_EXCHANGE).death);
         // The header of a message that came another way is anybody's.
         assert_eq!(read("").exchange, "");
+    }
+
+    /// Somebody put a dead letter back into its queue by hand, with all its headers, and there it
+    /// was given up.
+    #[test]
+    fn an_earlier_death_is_not_this_one() {
+        let first = delivery("Q", "events", "key", BasicProperties::default());
+        let dead = first.dead_letter(&failure()).properties;
+        let read = |exchange, properties| {
+            DeadLetter::read(delivery("Q.dead", exchange, "Q.dead", properties))
+        };
+        let earlier = read(RETRY_EXCHANGE, dead.clone());
+        let mut headers = dead.headers().clone().unwrap();
+        let mut deaths = FieldArray::default();
+        deaths.push(AMQPValue::FieldTable(FieldTable::default()));
+        headers.insert("x-death".into(), AMQPValue::FieldArray(deaths));
+        for later in [
+            read(RETRY_EXCHANGE, dead.clone().with_headers(headers)),
+            read("", dead.clone()),
+        ] {
+            assert_ne!(later.death, earlier.death);
+            assert_ne!(later.reason, earlier.reason);
+            assert_eq!(later.event.id, earlier.event.id);
+        }
+        assert_eq!(read(RETRY_EXCHANGE, dead).death, earlier.death);
     }
 }

@@ -86,10 +86,7 @@ impl Topology {
     pub fn route(route: &str, bindings: &[String], retries: &[Duration]) -> Self {
         let queue = route_queue(route);
         let dead = dead_queue(&queue);
-        let mut topology = Self::events()
-            .exchange(RETRY_EXCHANGE, ExchangeKind::Direct)
-            .queue(&dead, dead_arguments())
-            .bind(&dead, RETRY_EXCHANGE, &dead);
+        let mut topology = Self::dead_letters(route).exchange(EVENTS_EXCHANGE, ExchangeKind::Topic);
         for delay in retries {
             let waiting = retry_queue(&queue, *delay);
             topology = topology
@@ -104,6 +101,14 @@ impl Topology {
             topology = topology.bind(&queue, EVENTS_EXCHANGE, key);
         }
         topology
+    }
+
+    /// What whoever takes the dead letters of the route `route` needs.
+    pub fn dead_letters(route: &str) -> Self {
+        let dead = dead_queue(&route_queue(route));
+        Self::retries()
+            .queue(&dead, dead_arguments())
+            .bind(&dead, RETRY_EXCHANGE, &dead)
     }
 
     /// What hand-offs and replays need. The queues that they go to belong to their routes.

@@ -51,7 +51,7 @@ impl Drain {
         let queue = route_queue(&route.name);
         let config = ConsumerConfig {
             queue: dead_queue(&queue),
-            topology: Topology::route(&route.name, &route.bindings, &route.retries),
+            topology: Topology::dead_letters(&route.name),
             prefetch: CONCURRENCY,
             concurrency: CONCURRENCY.into(),
         };
