@@ -8,6 +8,7 @@ mod command;
 mod drain;
 mod filter;
 mod letter;
+mod patience;
 mod replay;
 mod replay_job;
 mod routes;

@@ -1,19 +1,18 @@
 //! The beginning of a target's answer, for people who ask why it refused an event.
 
+use crate::shown::shown;
+
 /// Longest excerpt. It travels in a header of the dead letter.
 const BYTES_MAX: usize = 1024;
 
 /// The first kilobyte of `body` as text on one line, or nothing where there is nothing to read.
-/// Control characters become spaces: the text will be shown on terminals.
 pub(crate) fn excerpt(body: &[u8]) -> Option<String> {
     let (start, cut) = match body.get(..BYTES_MAX) {
         Some(start) => (start, body.len() > BYTES_MAX),
         None => (body, false),
     };
     let text = String::from_utf8_lossy(start);
-    let blank = |letter: char| if letter.is_control() { ' ' } else { letter };
-    let line: String = text.chars().map(blank).collect();
-    let mut line = line.trim().to_owned();
+    let mut line = shown(&text).trim().to_owned();
     if cut {
         line.push('…');
     }

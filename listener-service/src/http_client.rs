@@ -9,6 +9,7 @@ use reqwest::{
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
     redirect,
 };
+use serde::Deserialize;
 
 /// For the connection alone, within the deadline of the whole request.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
@@ -59,6 +60,16 @@ pub(crate) async fn read(
         }
     }
     Ok(())
+}
+
+/// The message of a problem document (RFC 9457), as every service of the suite answers an error.
+pub(crate) fn problem(body: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Problem {
+        message: String,
+    }
+    let problem: Problem = serde_json::from_slice(body).ok()?;
+    Some(problem.message)
 }
 
 /// What whoever was asked did: the innermost cause says it. The URL, which may hold a secret, is

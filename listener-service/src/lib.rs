@@ -18,6 +18,7 @@ mod retry_after;
 mod routes;
 mod routes_file;
 mod schedule;
+mod shown;
 mod target;
 mod template;
 
@@ -92,7 +93,7 @@ pub async fn run(
             }
         });
     let dead_letters = match store {
-        Some(store) => dead_letters::routes(Replayer::new(store, &publishing), shutdown.clone()),
+        Some(store) => dead_letters::routes(Replayer::new(store, &publishing, shutdown.clone())),
         None => dead_letters::absent(),
     };
     let admin = admin::routes(running.clone()).merge(dead_letters);

@@ -4,6 +4,7 @@
 mod admin;
 mod print;
 mod progress;
+mod selection;
 
 use std::{
     io::{Write as _, stdout},
@@ -12,15 +13,15 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
+use clap::Subcommand;
 use serde_json::{Value, json};
-use url::form_urlencoded;
 
 use crate::dead_letters::{
-    command::{admin::Admin, progress::Progress},
+    command::{admin::Admin, progress::Progress, selection::Selection},
     letter::is_id,
     replay_job::Line,
 };
+use crate::shown::shown;
 
 /// Events that could not be delivered: look at them, replay them, discard them
 ///
@@ -93,65 +94,6 @@ pub enum DeadLettersCommand {
         #[arg(long)]
         json: bool,
     },
-}
-
-/// Which dead letters are meant; all given filters must hold.
-#[derive(Args, Debug)]
-pub struct Selection {
-    /// Of this route
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
-    route: Option<String>,
-    /// Of this event type; `order.*` for all that begins with `order.`
-    #[arg(long = "type", value_parser = NonEmptyStringValueParser::new())]
-    event_type: Option<String>,
-    /// Of the event with this id
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
-    event: Option<String>,
-    /// Whose target answered this HTTP status
-    #[arg(long)]
-    status: Option<u16>,
-    /// With this text in the reason or in the target's answer
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
-    text: Option<String>,
-    /// That died at this time or later (RFC 3339)
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
-    since: Option<String>,
-    /// That died before this time (RFC 3339)
-    #[arg(long, value_parser = NonEmptyStringValueParser::new())]
-    until: Option<String>,
-}
-
-impl Selection {
-    fn query(&self) -> form_urlencoded::Serializer<'static, String> {
-        let status = self.status.map(|status| status.to_string());
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in [
-            ("route", &self.route),
-            ("type", &self.event_type),
-            ("event", &self.event),
-            ("status", &status),
-            ("q", &self.text),
-            ("since", &self.since),
-            ("until", &self.until),
-        ] {
-            if let Some(value) = value {
-                query.append_pair(name, value);
-            }
-        }
-        query
-    }
-
-    /// Ids and filters both would leave open which of the two is meant.
-    fn check(&self, ids: &[String], all: bool, discarded: bool) -> anyhow::Result<()> {
-        let filters = !self.query().finish().is_empty();
-        ensure!(ids.is_empty() || !filters, "give ids or filters, not both");
-        ensure!(!all || !filters, "give filters or --all, not both");
-        ensure!(
-            !ids.is_empty() || filters || all || discarded,
-            "give ids, a filter, or --all for every dead letter"
-        );
-        Ok(())
-    }
 }
 
 impl DeadLettersCommand {
@@ -252,7 +194,7 @@ async fn one_by_one(
                 let line = json!({"event": "failed", "id": id, "reason": reason});
                 writeln!(out, "{line}")?;
             }
-            Err(error) => writeln!(out, "{} not {participle}: {error:#}", print::shown(id))?,
+            Err(error) => writeln!(out, "{} not {participle}: {error:#}", shown(id))?,
         }
     }
     ensure!(failed == 0, "{failed} of {} not {participle}", ids.len());

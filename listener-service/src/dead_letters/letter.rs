@@ -1,11 +1,11 @@
 //! A dead letter as logger-service takes it and gives it back.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use messaging::{DeadLetter, Event};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// The attributes of an event, exactly as they came; its data travels beside them.
 #[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -97,7 +97,7 @@ pub(super) fn new_letter(
     serde_json::to_vec(&letter).map(Bytes::from)
 }
 
-/// What a replay needs of `GET /dead-letters/{id}`.
+/// What a replay needs of `GET /dead-letters/{id}?data=base64`.
 #[derive(Debug, Deserialize)]
 pub(super) struct StoredLetter {
     pub(super) queue: String,
@@ -106,6 +106,14 @@ pub(super) struct StoredLetter {
     pub(super) state: State,
     pub(super) death: String,
     pub(super) event: Attributes,
+    #[serde(rename = "data_base64", deserialize_with = "decode")]
+    pub(super) data: Bytes,
+}
+
+fn decode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+    let text = Cow::<str>::deserialize(deserializer)?;
+    let data = STANDARD.decode(text.as_bytes());
+    data.map(Bytes::from).map_err(D::Error::custom)
 }
 
 /// What has become of a dead letter.

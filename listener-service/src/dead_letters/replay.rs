@@ -6,25 +6,24 @@
 
 use std::time::Duration;
 
-use messaging::{Backoff, Connection, PublishError, Publisher, topology::Topology};
-use tokio::time::Instant;
+use messaging::{Connection, PublishError, Publisher, topology::Topology};
+use tokio_util::sync::CancellationToken;
 
 use crate::dead_letters::{
     letter::State,
+    patience::patiently,
     store::{Store, StoreError},
 };
 
 /// For RabbitMQ to confirm one event. A verdict never comes later than this.
 const PUBLISH_DEADLINE: Duration = Publisher::CONFIRM_DEADLINE;
 
-/// How long logger-service may be away between the publish and the mark.
-const MARK_PATIENCE: Duration = Duration::from_secs(30);
-
 /// Replays dead letters. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Replayer {
     pub(super) store: Store,
     publisher: Publisher,
+    pub(super) shutdown: CancellationToken,
 }
 
 /// Why a dead letter was not replayed, or not surely.
@@ -52,7 +51,7 @@ impl ReplayError {
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Publish(_) => true,
-            Self::Store(error) => matches!(error, StoreError::Away(_)),
+            Self::Store(error) => error.is_passing(),
             Self::Replayed | Self::NoQueue(_) | Self::Unmarked(_) => false,
         }
     }
@@ -60,10 +59,11 @@ impl ReplayError {
 
 impl Replayer {
     /// Publishes on `publishing`.
-    pub(crate) fn new(store: Store, publishing: &Connection) -> Self {
+    pub(crate) fn new(store: Store, publishing: &Connection, shutdown: CancellationToken) -> Self {
         Self {
             store,
             publisher: Publisher::start(publishing, Topology::retries()),
+            shutdown,
         }
     }
 
@@ -73,27 +73,16 @@ impl Replayer {
         if letter.state == State::Replayed && !again {
             return Err(ReplayError::Replayed);
         }
-        let event = letter.event.with_data(self.store.data(id).await?);
+        let event = letter.event.with_data(letter.data);
         let message = event.into_replay(&letter.queue, &letter.exchange, &letter.routing_key);
         match self.publisher.publish(message, PUBLISH_DEADLINE).await {
             Ok(()) => {}
             Err(PublishError::Unroutable) => return Err(ReplayError::NoQueue(letter.queue)),
             Err(error) => return Err(ReplayError::Publish(error)),
         }
-        self.mark(id, &letter.death).await
-    }
-
-    /// Marks, patiently: what is not marked would be replayed twice.
-    async fn mark(&self, id: &str, death: &str) -> Result<(), ReplayError> {
-        let end = Instant::now() + MARK_PATIENCE;
-        let mut backoff = Backoff::new();
-        loop {
-            match self.store.mark_replayed(id, death).await {
-                Ok(()) => return Ok(()),
-                Err(StoreError::Away(_)) if Instant::now() < end => {}
-                Err(error) => return Err(ReplayError::Unmarked(error)),
-            }
-            tokio::time::sleep(backoff.next_wait()).await;
-        }
+        // Patiently: what is not marked would be replayed twice.
+        let mark = || self.store.mark_replayed(id, &letter.death);
+        let marked = patiently(&self.shutdown, StoreError::is_passing, mark).await;
+        marked.map_err(ReplayError::Unmarked)
     }
 }

@@ -2,19 +2,17 @@
 
 use std::time::Duration;
 
-use messaging::Backoff;
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
     time::{Instant, Interval, MissedTickBehavior, interval},
 };
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::dead_letters::{
     filter::Filter,
-    letter::Page,
+    patience::patiently,
     replay::{ReplayError, Replayer},
     store::StoreError,
 };
@@ -24,8 +22,6 @@ const CONCURRENCY: usize = 16;
 const PAGE: usize = 100;
 /// Between two lines that only count.
 const PROGRESS: Duration = Duration::from_millis(200);
-/// How long RabbitMQ or logger-service may be away before the job gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A line of the answer to `POST /dead-letters/replay`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize)]
@@ -59,7 +55,6 @@ pub(super) struct ReplayJob {
     replayer: Replayer,
     filter: Filter,
     lines: mpsc::Sender<Line>,
-    shutdown: CancellationToken,
     ticks: Interval,
     under_way: JoinSet<(String, Result<(), ReplayError>)>,
     counts: Counts,
@@ -75,19 +70,13 @@ enum Stop {
 }
 
 impl ReplayJob {
-    pub(super) fn new(
-        replayer: Replayer,
-        filter: Filter,
-        lines: mpsc::Sender<Line>,
-        shutdown: CancellationToken,
-    ) -> Self {
+    pub(super) fn new(replayer: Replayer, filter: Filter, lines: mpsc::Sender<Line>) -> Self {
         let mut ticks = interval(Duration::from_secs(1) / filter.rate);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             replayer,
             filter,
             lines,
-            shutdown,
             ticks,
             under_way: JoinSet::new(),
             counts: Counts::default(),
@@ -124,7 +113,9 @@ impl ReplayJob {
         let mut cursor: Option<String> = None;
         loop {
             let query = self.filter.page(cursor.as_deref(), PAGE);
-            let page = self.patiently(&query).await?;
+            let read = || self.replayer.store.page(&query);
+            let page = patiently(&self.replayer.shutdown, StoreError::is_passing, read).await;
+            let page = page.map_err(|error| Stop::Because(error.to_string()))?;
             if cursor.is_none() {
                 self.counts.total = page.total;
                 self.send(Line::Progress(self.counts)).await?;
@@ -136,20 +127,6 @@ impl ReplayJob {
                 Some(next) => Some(next),
                 None => return Ok(()),
             };
-        }
-    }
-
-    /// A page of the listing, from a logger-service that may be restarting.
-    async fn patiently(&self, query: &str) -> Result<Page, Stop> {
-        let end = Instant::now() + PATIENCE;
-        let mut backoff = Backoff::new();
-        loop {
-            match self.replayer.store.page(query).await {
-                Ok(page) => return Ok(page),
-                Err(StoreError::Away(_)) if may_wait(end, &self.shutdown) => {}
-                Err(error) => return Err(Stop::Because(error.to_string())),
-            }
-            tokio::time::sleep(backoff.next_wait()).await;
         }
     }
 
@@ -165,13 +142,14 @@ impl ReplayJob {
         tokio::select! {
             _ = self.ticks.tick() => {}
             () = self.lines.closed() => return Err(Stop::Unread),
-            () = self.shutdown.cancelled() => {
+            () = self.replayer.shutdown.cancelled() => {
                 return Err(Stop::Because("the listener stops".to_owned()));
             }
         }
-        let (replayer, shutdown) = (self.replayer.clone(), self.shutdown.clone());
+        let replayer = self.replayer.clone();
         self.under_way.spawn(async move {
-            let replayed = replay(&replayer, &id, &shutdown).await;
+            let replay = || replayer.replay(&id, false);
+            let replayed = patiently(&replayer.shutdown, ReplayError::is_passing, replay).await;
             (id, replayed)
         });
         Ok(())
@@ -203,26 +181,4 @@ impl ReplayJob {
     async fn send(&self, line: Line) -> Result<(), Stop> {
         self.lines.send(line).await.map_err(|_unread| Stop::Unread)
     }
-}
-
-/// Replays one, and waits for what is restarting.
-async fn replay(
-    replayer: &Replayer,
-    id: &str,
-    shutdown: &CancellationToken,
-) -> Result<(), ReplayError> {
-    let end = Instant::now() + PATIENCE;
-    let mut backoff = Backoff::new();
-    loop {
-        match replayer.replay(id, false).await {
-            Err(error) if error.is_passing() && may_wait(end, shutdown) => {}
-            result => return result,
-        }
-        tokio::time::sleep(backoff.next_wait()).await;
-    }
-}
-
-/// What waits for its time does not hold up a listener that stops.
-fn may_wait(end: Instant, shutdown: &CancellationToken) -> bool {
-    Instant::now() < end && !shutdown.is_cancelled()
 }

@@ -2,7 +2,7 @@
 //!
 //! What only looks or marks is handed on to logger-service, and its answer back.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -16,8 +16,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::json;
 use service_kit::problem::Problem;
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Semaphore, mpsc};
 use tracing::{error, info};
 
 use crate::dead_letters::{
@@ -31,17 +30,20 @@ use crate::dead_letters::{
 const RETRY_AFTER: Duration = Duration::from_secs(5);
 /// Lines that a slow reader may fall behind.
 const LINES: usize = 16;
+/// Replays of many at one time.
+const JOBS_MAX: usize = 4;
 
 #[derive(Clone)]
 struct App {
     replayer: Replayer,
-    shutdown: CancellationToken,
+    jobs: Arc<Semaphore>,
 }
 
 type Answer = Result<Response<Body>, Problem>;
 
 /// The routes of a listener that drains its dead letters.
-pub(crate) fn routes(replayer: Replayer, shutdown: CancellationToken) -> Router {
+pub(crate) fn routes(replayer: Replayer) -> Router {
+    let jobs = Arc::new(Semaphore::new(JOBS_MAX));
     Router::new()
         .route("/dead-letters", get(list))
         .route("/dead-letters/discard", post(discard_many))
@@ -50,7 +52,7 @@ pub(crate) fn routes(replayer: Replayer, shutdown: CancellationToken) -> Router 
         .route("/dead-letters/{id}/data", get(data))
         .route("/dead-letters/{id}/discard", post(discard))
         .route("/dead-letters/{id}/replay", post(replay))
-        .with_state(App { replayer, shutdown })
+        .with_state(App { replayer, jobs })
 }
 
 /// The routes of a listener that leaves them where they are.
@@ -126,11 +128,18 @@ async fn replay(State(app): State<App>, id: Id, RawQuery(query): RawQuery) -> An
 /// Answers with a line of JSON for each step, and goes on as long as somebody reads them.
 async fn replay_many(State(app): State<App>, RawQuery(query): RawQuery) -> Answer {
     let filter = Filter::parse(&query.unwrap_or_default()).map_err(Problem::bad_request)?;
+    let place = app.jobs.try_acquire_owned().map_err(|_| {
+        let message = format!("{JOBS_MAX} replays of many are under way: wait for one to end");
+        Problem::unavailable(message, RETRY_AFTER)
+    })?;
     // A mistake in the filter is told as one, before the first line.
     let first = app.replayer.store.page(&filter.page(None, 1)).await;
     first.map_err(|error| problem(error.into()))?;
     let (lines, read) = mpsc::channel::<Line>(LINES);
-    tokio::spawn(ReplayJob::new(app.replayer, filter, lines, app.shutdown).run());
+    tokio::spawn(async move {
+        ReplayJob::new(app.replayer, filter, lines).run().await;
+        drop(place);
+    });
     let lines = stream::unfold(read, |mut read| async move {
         let line = read.recv().await?;
         let text = serde_json::to_string(&line).map(|line| Bytes::from(line + "\n"));
@@ -149,12 +158,11 @@ fn check(id: Id) -> Result<String, Problem> {
     id.ok_or_else(|| Problem::not_found(StoreError::NotFound.to_string()))
 }
 
-/// Asks logger-service the same, and answers as it does.
+/// Asks logger-service the same, and gives its answer.
 async fn hand_on(store: &Store, method: Method, path: &str, query: Option<&str>) -> Answer {
     let answer = store.ask(method, path, query, Bytes::new()).await;
     let answer = answer.map_err(|error| problem(error.into()))?;
     let mut response = Response::new(Body::from(answer.body));
-    *response.status_mut() = answer.status;
     if let Some(content_type) = answer.content_type {
         response
             .headers_mut()
@@ -172,6 +180,9 @@ fn problem(error: ReplayError) -> Problem {
         | ReplayError::Unmarked(_)
         | ReplayError::Store(StoreError::Away(_)) => Problem::unavailable(message, RETRY_AFTER),
         ReplayError::Store(StoreError::NotFound) => Problem::not_found(message),
-        ReplayError::Store(StoreError::Refused { message, .. }) => Problem::bad_request(message),
+        ReplayError::Store(StoreError::Refused { status, message }) => match status {
+            StatusCode::CONFLICT => Problem::conflict(message),
+            _ => Problem::bad_request(message),
+        },
     }
 }

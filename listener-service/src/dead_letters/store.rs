@@ -7,7 +7,7 @@ use reqwest::{
     Client, Method, StatusCode,
     header::{CONTENT_TYPE, HeaderValue},
 };
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use url::Url;
 
@@ -20,7 +20,7 @@ use crate::{
 /// For one request; a dead letter can have many megabytes.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Most bytes of an answer: logger-service takes no dead letter of more, and gives none.
-const ANSWER_BYTES_MAX: usize = 96 * 1024 * 1024;
+pub(super) const ANSWER_BYTES_MAX: usize = 96 * 1024 * 1024;
 
 /// The HTTP interface of logger-service. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -29,10 +29,9 @@ pub(crate) struct Store {
     url: Url,
 }
 
-/// An answer of logger-service.
+/// What logger-service answers when it has done what it was asked for.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) status: StatusCode,
     pub(super) content_type: Option<HeaderValue>,
     pub(super) body: Bytes,
 }
@@ -51,6 +50,13 @@ pub(super) enum StoreError {
     Refused { status: StatusCode, message: String },
 }
 
+impl StoreError {
+    /// Whether logger-service is away, so that trying again later may help.
+    pub(super) fn is_passing(&self) -> bool {
+        matches!(self, Self::Away(_))
+    }
+}
+
 impl Store {
     /// # Errors
     /// When the suite's token cannot be read.
@@ -63,41 +69,33 @@ impl Store {
 
     /// Stores a dead letter; `Ok` means that it is committed.
     pub(super) async fn put(&self, letter: Bytes) -> Result<(), StoreError> {
-        let answer = self.ask(Method::POST, "", None, letter).await?;
-        answer.into_result().map(drop).map_err(no_store)
+        let stored = self.ask(Method::POST, "", None, letter).await;
+        stored.map(drop).map_err(no_store)
     }
 
-    /// One dead letter, without its data.
+    /// One dead letter, with its data byte for byte.
     pub(super) async fn letter(&self, id: &str) -> Result<StoredLetter, StoreError> {
-        let answer = self.ask(Method::GET, id, None, Bytes::new()).await?;
-        answer.into_result()?.json()
-    }
-
-    /// The data of one dead letter, byte for byte.
-    pub(super) async fn data(&self, id: &str) -> Result<Bytes, StoreError> {
-        let path = format!("{id}/data");
-        let answer = self.ask(Method::GET, &path, None, Bytes::new()).await?;
-        Ok(answer.into_result()?.body)
+        let exact = Some("data=base64");
+        self.ask(Method::GET, id, exact, Bytes::new()).await?.json()
     }
 
     /// A page of the dead letters that `query` asks for.
     pub(super) async fn page(&self, query: &str) -> Result<Page, StoreError> {
-        let answer = self.ask(Method::GET, "", Some(query), Bytes::new()).await?;
-        answer.into_result().map_err(no_store)?.json()
+        let page = self.ask(Method::GET, "", Some(query), Bytes::new()).await;
+        page.map_err(no_store)?.json()
     }
 
     /// Marks a dead letter as replayed, unless it died again since `death`: then it stays as it is.
     pub(super) async fn mark_replayed(&self, id: &str, death: &str) -> Result<(), StoreError> {
         let path = format!("{id}/replayed");
         let body = json!({"death": death}).to_string().into();
-        let answer = self.ask(Method::POST, &path, None, body).await?;
-        match answer.into_result() {
+        match self.ask(Method::POST, &path, None, body).await {
             Err(StoreError::Refused { status, .. }) if status == StatusCode::CONFLICT => Ok(()),
             result => result.map(drop),
         }
     }
 
-    /// Asks anything below `/dead-letters`.
+    /// Asks anything below `/dead-letters`. What is not a 2xx is an error.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -121,8 +119,8 @@ impl Store {
         http_client::read(&mut answer, &mut body, ANSWER_BYTES_MAX)
             .await
             .map_err(StoreError::Away)?;
+        check(answer.status(), &body)?;
         Ok(Answer {
-            status: answer.status(),
             content_type: answer.headers().get(CONTENT_TYPE).cloned(),
             body: body.freeze(),
         })
@@ -130,35 +128,27 @@ impl Store {
 }
 
 impl Answer {
-    /// What the status means. Whatever does not speak of the request itself counts as "away": a
-    /// wrong token, for instance, can be mended.
-    fn into_result(self) -> Result<Self, StoreError> {
-        let status = self.status;
-        let message = self.message();
-        match status.as_u16() {
-            200..300 => Ok(self),
-            404 => Err(StoreError::NotFound),
-            400 | 409 | 413 | 415 | 422 => Err(StoreError::Refused { status, message }),
-            _ => Err(StoreError::Away(format!("answered {status}: {message}"))),
-        }
-    }
-
     fn json<T: DeserializeOwned>(&self) -> Result<T, StoreError> {
         serde_json::from_slice(&self.body)
             .map_err(|error| StoreError::Away(format!("answered what cannot be read: {error}")))
     }
+}
 
-    /// The message of a problem document.
-    fn message(&self) -> String {
-        #[derive(Deserialize)]
-        struct Problem {
-            message: String,
-        }
-        if self.status.is_success() {
-            return String::new();
-        }
-        let problem = serde_json::from_slice(&self.body);
-        problem.map_or_else(|_| String::new(), |Problem { message }| message)
+/// What a status means. Whatever does not speak of the request itself counts as "away": a wrong
+/// token, for instance, can be mended.
+fn check(status: StatusCode, body: &[u8]) -> Result<(), StoreError> {
+    let message = || http_client::problem(body).unwrap_or_default();
+    match status.as_u16() {
+        200..300 => Ok(()),
+        404 => Err(StoreError::NotFound),
+        400 | 409 | 413 | 415 | 422 => Err(StoreError::Refused {
+            status,
+            message: message(),
+        }),
+        _ => Err(StoreError::Away(format!(
+            "answered {status}: {}",
+            message()
+        ))),
     }
 }
 

@@ -31,6 +31,14 @@ enum Readable<'a> {
 }
 
 impl<'a> DataView<'a> {
+    /// Base64 whatever it is, for who must have the same bytes.
+    pub(crate) fn exact(data: &'a Data) -> Self {
+        Self {
+            data: None,
+            data_base64: Some(STANDARD.encode(data.as_bytes())),
+        }
+    }
+
     pub(crate) fn new(content_type: Option<&str>, data: &'a Data) -> Self {
         let readable = readable(content_type, data);
         let data_base64 = readable.is_none().then(|| STANDARD.encode(data.as_bytes()));

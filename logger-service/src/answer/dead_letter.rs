@@ -27,14 +27,20 @@ pub(crate) struct DeadLetterView<'a> {
 }
 
 impl<'a> DeadLetterView<'a> {
+    /// With `exact`, the data is in base64 whatever it is.
+    ///
     /// Fails if the stored message is not JSON, which only another program can have written.
-    pub(crate) fn new(whole: &'a Whole) -> serde_json::Result<Self> {
+    pub(crate) fn new(whole: &'a Whole, exact: bool) -> serde_json::Result<Self> {
         let message: Message = serde_json::from_str(&whole.message)?;
-        let content_type = message.content_type()?;
+        let data = if exact {
+            DataView::exact(&whole.data)
+        } else {
+            DataView::new(message.content_type()?.as_deref(), &whole.data)
+        };
         Ok(Self {
             summary: &whole.summary,
-            data: DataView::new(content_type.as_deref(), &whole.data),
             message,
+            data,
         })
     }
 }

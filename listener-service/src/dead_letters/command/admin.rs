@@ -5,11 +5,10 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 use anyhow::{Context as _, anyhow, ensure};
 use bytes::{Bytes, BytesMut};
 use reqwest::{Client, Method, Response};
-use serde::Deserialize;
 use service_kit::healthcheck;
 use tokio::time::timeout;
 
-use crate::http_client;
+use crate::{dead_letters::store::ANSWER_BYTES_MAX, http_client};
 
 /// For an answer that is one document.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -17,7 +16,6 @@ const DEADLINE: Duration = Duration::from_secs(60);
 const JOB_DEADLINE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Between two lines of a job, which may wait for RabbitMQ for half a minute.
 const LINE_DEADLINE: Duration = Duration::from_secs(120);
-const ANSWER_BYTES_MAX: usize = 96 * 1024 * 1024;
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
 pub(super) struct Admin {
@@ -62,7 +60,7 @@ impl Admin {
             return Ok(answer);
         }
         let status = answer.status();
-        let message = problem(&read(answer).await?);
+        let message = http_client::problem(&read(answer).await?);
         Err(anyhow!(message.unwrap_or_else(|| format!(
             "the listener answered {status}"
         ))))
@@ -75,15 +73,6 @@ async fn read(mut answer: Response) -> anyhow::Result<Bytes> {
         .await
         .map_err(|error| anyhow!("the listener {error}"))?;
     Ok(body.freeze())
-}
-
-fn problem(body: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    struct Problem {
-        message: String,
-    }
-    let problem: Problem = serde_json::from_slice(body).ok()?;
-    Some(problem.message)
 }
 
 /// The lines of an answer, as they come.

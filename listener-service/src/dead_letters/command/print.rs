@@ -5,6 +5,8 @@ use std::io::{self, Write, stdout};
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
+use crate::shown::shown;
+
 /// Heading, member of the answer, and most characters of each column of the list.
 const COLUMNS: [(&str, &str, usize); 8] = [
     ("ID", "id", 36),
@@ -90,17 +92,6 @@ pub(super) fn letter(answer: &[u8], json: bool) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// A text of somebody else's without what would move the cursor, change colours, or turn the
-/// direction of writing.
-pub(super) fn shown(text: &str) -> String {
-    let turns = |letter| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let harmless = |letter: char| match letter.is_control() || turns(letter) {
-        true => ' ',
-        false => letter,
-    };
-    text.chars().map(harmless).collect()
 }
 
 fn raw(answer: &[u8]) -> anyhow::Result<()> {

@@ -8,7 +8,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
-use crate::dead_letters::{command::print::shown, replay_job::Line};
+use crate::{dead_letters::replay_job::Line, shown::shown};
 
 const TEMPLATE: &str = "{wide_bar} {pos}/{len}  {rate}  {eta} left{msg}";
 

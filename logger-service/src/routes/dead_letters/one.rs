@@ -1,7 +1,7 @@
 //! `/dead-letters/{id}`: inspecting one, and marking it.
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
@@ -25,14 +25,30 @@ pub(crate) struct Replayed {
     death: String,
 }
 
-/// One dead letter with its message.
+/// The query of `GET /dead-letters/{id}`.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Form {
+    data: String,
+}
+
+/// One dead letter with its message. With `data=base64` its data is in base64 whatever it is, for
+/// a program that must have the same bytes, as a replay does.
 pub(crate) async fn show(
     State(App { dead_letters, .. }): State<App>,
     path: IdPath,
+    query: Result<Query<Form>, QueryRejection>,
 ) -> Result<Response, Problem> {
+    let Query(Form { data }) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let exact = match data.as_str() {
+        "" => false,
+        "base64" => true,
+        _ => return Err(Problem::bad_request("the parameter data is not base64")),
+    };
     let whole = dead_letters.by_id(&id(path)?).await.map_err(unreadable)?;
     let whole = whole.ok_or_else(unknown)?;
-    off_the_async_threads(move || json_answer(&DeadLetterView::new(&whole).map_err(damaged)?)).await
+    let view = move || json_answer(&DeadLetterView::new(&whole, exact).map_err(damaged)?);
+    off_the_async_threads(view).await
 }
 
 /// Its data alone. It is foreign, so no browser may take it for a page or a script.
