@@ -45,6 +45,13 @@ fn route(name: &str, key: &str, target: &Target) -> String {
     )
 }
 
+fn only_one(target: &Target) -> Options {
+    Options {
+        routes: Some(route("one", "log.INFO", target)),
+        ..Options::default()
+    }
+}
+
 async fn post(broker: &Service, level: &str, name: &str) -> String {
     let entry = json!({"name": name, "data": {"n": 1}, "level": level});
     let body = json!({"action": "log", "log": entry});
@@ -330,10 +337,7 @@ async fn what_rabbitmq_gives_up_is_a_dead_letter_with_a_reason() {
     })
     .await;
 
-    let options = Options {
-        routes: Some(route("one", "log.INFO", &refused.target)),
-        ..Options::default()
-    };
+    let options = only_one(&refused.target);
     let (logger, auth) = (&refused.suite.logger, &refused.suite.auth);
     let url = &refused.virtual_host.url;
     refused.suite.listener = listener(url, refused.suite.dir.path(), logger, auth, &options).await;

@@ -30,7 +30,7 @@ struct Trap {
 }
 
 impl Trap {
-    async fn start(server: String) -> Self {
+    async fn start(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.or_panic("a port");
         let addr = listener.local_addr().or_panic("its address");
         let sprung = CancellationToken::new();
@@ -40,7 +40,7 @@ impl Trap {
         };
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let server = TcpStream::connect(&server).await.or_panic("RabbitMQ");
+                let server = TcpStream::connect(server).await.or_panic("RabbitMQ");
                 let (from_client, to_client) = client.into_split();
                 let (from_server, to_server) = server.into_split();
                 tokio::spawn(pass(from_server, to_client, None));
@@ -68,19 +68,6 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, trap: Option<Canc
     }
 }
 
-/// The server of an AMQP URL, and the URL with another one instead.
-fn through(url: &str, addr: SocketAddr) -> String {
-    format!(
-        "amqp://guest:guest@{addr}/{}",
-        url.rsplit('/').next().unwrap()
-    )
-}
-
-fn server(url: &str) -> String {
-    let server = url.split('@').nth(1).unwrap().split('/').next();
-    server.unwrap().to_owned()
-}
-
 async fn take_all(virtual_host: &VirtualHost, queue: &str, messages: usize) -> Vec<Value> {
     let mut all = Vec::new();
     for _ in 0..messages {
@@ -99,7 +86,7 @@ async fn take_all(virtual_host: &VirtualHost, queue: &str, messages: usize) -> V
 /// Kills a listener at that moment whose target answers the first attempt with `status`, and starts
 /// another one. Returns what the target got, by the number of the attempt.
 async fn killed_between(virtual_host: &VirtualHost, status: StatusCode) -> BTreeMap<String, usize> {
-    let trap = Trap::start(server(&virtual_host.url)).await;
+    let trap = Trap::start(virtual_host.server()).await;
     let dir = tempfile::tempdir().unwrap();
     let killed = CancellationToken::new();
     let target = Target::start({
@@ -118,7 +105,7 @@ async fn killed_between(virtual_host: &VirtualHost, status: StatusCode) -> BTree
     );
     std::fs::write(&routes, text).unwrap();
     let routes = routes.to_str().unwrap();
-    let url = through(&virtual_host.url, trap.addr);
+    let url = virtual_host.url_through(trap.addr);
     let environment = |url| {
         [
             ("AMQP_URL", url),

@@ -12,12 +12,13 @@ use std::{
 use axum::http::StatusCode;
 use serde_json::json;
 use tests::{
-    OrPanic as _, eventually, http,
+    eventually, http,
     proxy::{Cut, Mode, Proxy},
     rabbitmq::{VirtualHost, virtual_host},
     suite::{Options, Service, broker, listener_alone},
     target::Target,
 };
+use tokio::task::JoinHandle;
 
 /// Two heartbeats of ten seconds, and the time of a busy machine.
 const NOTICED: Duration = Duration::from_secs(30);
@@ -30,14 +31,15 @@ struct Gateway {
     broker: Service,
     listener: Service,
     target: Target,
+    stop: Arc<AtomicBool>,
+    clients: [JoinHandle<HashSet<String>>; 4],
 }
 
 impl Gateway {
+    /// Starts both, and clients that post from now on.
     async fn start(virtual_host: &VirtualHost) -> Self {
-        let (credentials, path) = virtual_host.url.split_once('@').unwrap();
-        let (server, name) = path.split_once('/').unwrap();
-        let proxy = Proxy::start(server.parse().or_panic("an address")).await;
-        let url = format!("{credentials}@{}/{name}", proxy.addr);
+        let proxy = Proxy::start(virtual_host.server()).await;
+        let url = virtual_host.url_through(proxy.addr);
         let dir = tempfile::tempdir().unwrap();
         let target = Target::answering(StatusCode::OK).await;
         let routes = format!(
@@ -48,11 +50,15 @@ impl Gateway {
         listener.ready().await;
         let broker = broker(&url, &Options::default()).await;
         broker.ready().await;
+        let stop = Arc::<AtomicBool>::default();
+        let clients = [(); 4].map(|()| load(broker.url("/handle"), stop.clone()));
         Self {
             proxy,
             broker,
             listener,
             target,
+            stop,
+            clients,
         }
     }
 
@@ -66,8 +72,14 @@ impl Gateway {
         }
     }
 
-    /// Waits until all of `accepted` are delivered, and stops.
-    async fn end(self, accepted: &HashSet<String>) {
+    /// Ends the load, waits until all that was accepted is delivered, and stops.
+    async fn end(self, at_least: usize) {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut accepted = HashSet::new();
+        for client in self.clients {
+            accepted.extend(client.await.unwrap());
+        }
+        assert!(accepted.len() >= at_least, "{}", accepted.len());
         eventually("all are delivered", Duration::from_secs(30), || async {
             let received = self.target.received();
             let delivered: HashSet<_> =
@@ -84,7 +96,7 @@ impl Gateway {
 }
 
 /// Posts until told to stop; the ids that were accepted. Anything else must be a 503.
-fn load(url: String, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<HashSet<String>> {
+fn load(url: String, stop: Arc<AtomicBool>) -> JoinHandle<HashSet<String>> {
     tokio::spawn(async move {
         let body = json!({"action": "log", "log": {"name": "event", "data": 1}});
         let client = http::client();
@@ -109,8 +121,6 @@ fn load(url: String, stop: Arc<AtomicBool>) -> tokio::task::JoinHandle<HashSet<S
 async fn a_half_open_connection_is_noticed_and_left() {
     let virtual_host = virtual_host().await;
     let gateway = Gateway::start(&virtual_host).await;
-    let stop = Arc::<AtomicBool>::default();
-    let clients = [(); 4].map(|()| load(gateway.broker.url("/handle"), stop.clone()));
     gateway.target.wait_for(50).await;
 
     gateway.proxy.set(Mode::HalfOpen).await;
@@ -124,14 +134,7 @@ async fn a_half_open_connection_is_noticed_and_left() {
     gateway.ready_again().await;
     let before = gateway.target.count();
     gateway.target.wait_for(before + 50).await;
-
-    stop.store(true, Ordering::Relaxed);
-    let mut accepted = HashSet::new();
-    for client in clients {
-        accepted.extend(client.await.unwrap());
-    }
-    assert!(accepted.len() >= 100, "{}", accepted.len());
-    gateway.end(&accepted).await;
+    gateway.end(100).await;
 }
 
 /// Connections are reset, or closed in order, again and again.
@@ -139,8 +142,6 @@ async fn a_half_open_connection_is_noticed_and_left() {
 async fn connections_that_are_cut_are_made_again() {
     let virtual_host = virtual_host().await;
     let gateway = Gateway::start(&virtual_host).await;
-    let stop = Arc::<AtomicBool>::default();
-    let clients = [(); 4].map(|()| load(gateway.broker.url("/handle"), stop.clone()));
     for cut in [Cut::Reset, Cut::Close, Cut::Reset, Cut::Close, Cut::Reset] {
         let before = gateway.target.count();
         gateway.target.wait_for(before + 20).await;
@@ -151,13 +152,7 @@ async fn connections_that_are_cut_are_made_again() {
         );
     }
     gateway.ready_again().await;
-    stop.store(true, Ordering::Relaxed);
-    let mut accepted = HashSet::new();
-    for client in clients {
-        accepted.extend(client.await.unwrap());
-    }
-    assert!(accepted.len() >= 100, "{}", accepted.len());
-    gateway.end(&accepted).await;
+    gateway.end(100).await;
 }
 
 /// An operator closes all connections, again and again.
@@ -165,8 +160,6 @@ async fn connections_that_are_cut_are_made_again() {
 async fn connections_that_an_operator_closes_are_made_again() {
     let virtual_host = virtual_host().await;
     let gateway = Gateway::start(&virtual_host).await;
-    let stop = Arc::<AtomicBool>::default();
-    let clients = [(); 4].map(|()| load(gateway.broker.url("/handle"), stop.clone()));
     let mut closed = 0;
     while closed < 9 {
         let before = gateway.target.count();
@@ -178,10 +171,5 @@ async fn connections_that_an_operator_closes_are_made_again() {
         .await;
     }
     gateway.ready_again().await;
-    stop.store(true, Ordering::Relaxed);
-    let mut accepted = HashSet::new();
-    for client in clients {
-        accepted.extend(client.await.unwrap());
-    }
-    gateway.end(&accepted).await;
+    gateway.end(100).await;
 }

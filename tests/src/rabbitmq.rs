@@ -57,6 +57,13 @@ impl VirtualHost {
         let (credentials, _addr) = self.url.rsplit_once('@').unwrap_or_default();
         format!("{credentials}@{proxy}/{}", self.name)
     }
+
+    /// Where its node listens.
+    pub fn server(&self) -> SocketAddr {
+        let (_credentials, rest) = self.url.rsplit_once('@').unwrap_or_default();
+        let (addr, _name) = rest.split_once('/').unwrap_or_default();
+        addr.parse().or_panic(rest)
+    }
 }
 
 impl Node {

@@ -4,12 +4,9 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::Value;
-use tests::{
-    eventually, http,
-    suite::{Options, listener},
-};
+use tests::{eventually, http, suite::listener};
 
-use super::{PATIENCE, Refused, route};
+use super::{PATIENCE, Refused, only_one};
 
 /// Runs a job to its end and returns its lines.
 async fn replay(refused: &Refused, query: &str) -> Vec<Value> {
@@ -127,10 +124,7 @@ async fn a_queue_that_is_gone_fails_its_own_letters_only() {
     refused.suite.listener.stop().await;
     let queue = "events.topic.exchange.queue.two";
     refused.virtual_host.management.delete_queue(queue).await;
-    let options = Options {
-        routes: Some(route("one", "log.INFO", &refused.target)),
-        ..Options::default()
-    };
+    let options = only_one(&refused.target);
     let (logger, auth) = (&refused.suite.logger, &refused.suite.auth);
     let url = &refused.virtual_host.url;
     refused.suite.listener = listener(url, refused.suite.dir.path(), logger, auth, &options).await;

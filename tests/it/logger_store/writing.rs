@@ -55,13 +55,8 @@ pub async fn what_is_answered_is_committed(site: Site) {
         tokio::spawn(async move {
             let id = number.to_string();
             logger.store(&id, "a.b", &id).await;
-            let seen = "SELECT COUNT(*) FROM events WHERE id = $1";
-            let seen: i64 = sqlx::query_scalar(seen)
-                .bind(&id)
-                .fetch_one(&witness)
-                .await
-                .or_panic(&id);
-            assert_eq!(seen, 1, "{id} was answered and is not committed");
+            let row = "SELECT COUNT(*) FROM events WHERE id = $1";
+            assert_committed(&witness, row, &id).await;
         })
     });
     for written in join_all(writes).await {
@@ -130,19 +125,20 @@ pub async fn a_death_that_is_answered_is_committed(site: Site) {
         let (logger, witness) = (logger.clone(), witness.clone());
         tokio::spawn(async move {
             let id = logger.bury(&report(&number.to_string())).await;
-            let seen = "SELECT COUNT(*) FROM dead_letters WHERE id = $1";
-            let seen: i64 = sqlx::query_scalar(seen)
-                .bind(&id)
-                .fetch_one(&witness)
-                .await
-                .or_panic(&id);
-            assert_eq!(seen, 1, "{id} was answered and is not committed");
+            let row = "SELECT COUNT(*) FROM dead_letters WHERE id = $1";
+            assert_committed(&witness, row, &id).await;
         })
     });
     for reported in join_all(reports).await {
         reported.or_panic("a report");
     }
     assert_eq!(logger.get_json("/dead-letters").await["total"], 50);
+}
+
+async fn assert_committed(witness: &AnyPool, row: &'static str, id: &str) {
+    let seen = sqlx::query_scalar(row).bind(id).fetch_one(witness).await;
+    let seen: i64 = seen.or_panic(id);
+    assert_eq!(seen, 1, "{id} was answered and is not committed");
 }
 
 pub async fn witness(site: &Site) -> AnyPool {
