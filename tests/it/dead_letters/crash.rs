@@ -14,6 +14,7 @@ use serde_json::Value;
 use tests::{
     eventually, http,
     process::Process,
+    proxy::{Cut, Mode, Proxy},
     rabbitmq::virtual_host,
     suite::{Options, broker, logger},
     target::Target,
@@ -32,7 +33,8 @@ async fn total(logger: &str, state: &str) -> usize {
     total.unwrap().try_into().unwrap()
 }
 
-/// Replays everything, until `enough` are replayed or the job ends. Returns whether it ended.
+/// Replays everything, until `enough` are replayed or the job ends. Returns whether it ended. The
+/// connection stays as it is until the answer is dropped, with the kill.
 async fn replay(listener: &Process, enough: u64) -> bool {
     let url = listener.url("/dead-letters/replay?all=true&rate=100");
     let mut answer = http::client().post(url).send().await.unwrap();
@@ -65,8 +67,10 @@ async fn a_replay_that_is_killed_loses_nothing() {
     let logger = logger(dir.path()).await;
     let logger_url = logger.url("");
     std::fs::write(dir.path().join("routes.toml"), route("one", "#", &target)).unwrap();
+    let proxy = Proxy::start(virtual_host.server()).await;
+    let amqp_url = virtual_host.url_through(proxy.addr);
     let environment = [
-        ("AMQP_URL", virtual_host.url.as_str()),
+        ("AMQP_URL", amqp_url.as_str()),
         ("LOGGER_URL", &logger_url),
         ("ROUTES_FILE", "routes.toml"),
     ];
@@ -81,6 +85,17 @@ async fn a_replay_that_is_killed_loses_nothing() {
     eventually("all are dead", Duration::from_secs(60), all_dead).await;
     let refused = target.count();
     accepts.store(true, Ordering::Relaxed);
+
+    // Killed before RabbitMQ has any of it: nothing may be marked that is not confirmed.
+    proxy.set(Mode::HalfOpen).await;
+    replay(&listener, 0).await;
+    tokio::time::sleep(Duration::from_secs(1)).await; // for what must not happen
+    listener.kill().await;
+    assert_eq!(total(&logger_url, "replayed").await, 0);
+    proxy.cut(Cut::Reset);
+    proxy.set(Mode::Pass).await;
+    listener.start_again();
+    listener.ready().await;
 
     for _ in 0..KILLS {
         assert!(
