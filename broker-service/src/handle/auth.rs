@@ -58,7 +58,7 @@ async fn tell(app: &App, outcome: &'static str, email: &str) {
     let data = serde_json::json!({ "email": email }).to_string();
     let event = Event::new(&key, SOURCE, "application/json", Bytes::from(data));
     let id = event.id.clone();
-    if let Err(error) = app.publish(event, &key).await {
+    if let Err(error) = app.publish(event, &key, app.publish_timeout).await {
         let message = problems::publish(&error, &key, &id);
         warn!(
             event.id = id,
