@@ -33,6 +33,7 @@ mod network;
 mod overload;
 mod panics;
 mod publisher;
+mod python;
 mod rabbitmq_away;
 mod replies;
 mod retry;
