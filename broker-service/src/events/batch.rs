@@ -10,6 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
+use serde::Serialize;
 use serde_json::{Value, json};
 use service_kit::{json, problem::Problem};
 use tokio::time::{Instant, timeout_at};
@@ -102,8 +103,7 @@ fn answer(outcomes: &[Outcome]) -> Response {
         .map(|(_, problem)| problem)
         .collect();
     let Some(first) = failures.first() else {
-        let answer = json!({"error": false, "message": PUBLISHED, "data": {"results": results}});
-        return (StatusCode::ACCEPTED, Json(answer)).into_response();
+        return Answer::new(false, PUBLISHED, results).with_status(StatusCode::ACCEPTED);
     };
     let message = format!(
         "{} of {} events were not accepted",
@@ -124,8 +124,7 @@ fn answer(outcomes: &[Outcome]) -> Response {
             .with_extension("data", json!({"results": results}))
             .into_response()
     } else {
-        let answer = json!({"error": true, "message": message, "data": {"results": results}});
-        (StatusCode::MULTI_STATUS, Json(answer)).into_response()
+        Answer::new(true, &message, results).with_status(StatusCode::MULTI_STATUS)
     };
     if let Some(retry_after) = retry_after {
         response
@@ -133,6 +132,28 @@ fn answer(outcomes: &[Outcome]) -> Response {
             .insert(header::RETRY_AFTER, retry_after);
     }
     response
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    error: bool,
+    message: &'a str,
+    data: Value,
+}
+
+impl<'a> Answer<'a> {
+    fn new(error: bool, message: &'a str, results: Vec<Value>) -> Self {
+        let data = json!({"results": results});
+        Self {
+            error,
+            message,
+            data,
+        }
+    }
+
+    fn with_status(self, status: StatusCode) -> Response {
+        (status, Json(self)).into_response()
+    }
 }
 
 /// What a client needs in order to know what to do with this event next.
