@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod foreign;
+pub mod gateway;
 pub mod http;
 pub mod ledger;
 pub mod load;
@@ -13,6 +14,7 @@ pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod python;
 pub mod rabbitmq;
 pub mod sink;
 pub mod suite;
