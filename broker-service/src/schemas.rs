@@ -1,6 +1,7 @@
 //! What the data of an event must look like, by its type: a folder of JSON Schemas.
 
 mod folder;
+mod strict;
 mod violation;
 
 use std::{collections::HashMap, path::Path, sync::Arc};
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use service_kit::problem::Problem;
 use tracing::info;
 
+use self::strict::Strict;
 use crate::media_type;
 
 /// Data up to this size is checked at once and for all its violations. Larger data is checked beside
@@ -78,12 +80,13 @@ struct Violation {
 }
 
 fn violations(validator: &Validator, data: &Bytes) -> Vec<Violation> {
-    let value: Value = match serde_json::from_slice(data) {
-        Ok(value) => value,
-        // What is JSON all the same: numbers beyond a double, and escapes that are no characters.
+    let value = match serde_json::from_slice(data) {
+        Ok(Strict(value)) => value,
+        // What is JSON all the same: the same member twice, numbers beyond a double, and escapes that
+        // are no characters.
         Err(error) => {
             return vec![no_json(&format!(
-                "the data is not JSON that can be checked, line {} column {}",
+                "the data is no JSON, or none that can be checked, line {} column {}",
                 error.line(),
                 error.column()
             ))];

@@ -82,7 +82,13 @@ async fn a_type_without_a_schema_takes_anything() {
                 .contains("must be JSON")
         );
     }
-    for data in ["", "{", "1e400", r#""\ud800""#] {
+    for data in [
+        "",
+        "{",
+        "1e400",
+        r#""\ud800""#,
+        r#"{"id":1,"lines":[],"id":1}"#,
+    ] {
         let problem = check(&order, "application/json", data).await.unwrap_err();
         assert_eq!(problem["type"], "urn:problem:schema-violation");
     }
