@@ -3,6 +3,7 @@
 The first line is its URL.
 """
 
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
@@ -16,7 +17,8 @@ class Target(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         event = from_http_event(HTTPMessage(dict(self.headers.items()), body))
-        print(shown(event), flush=True)
+        # In one piece: print writes the end of a line by itself, and there are several threads.
+        sys.stdout.write(shown(event) + "\n")
         self.send_response(204)
         self.end_headers()
 
