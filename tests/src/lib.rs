@@ -12,6 +12,7 @@ pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod python;
 pub mod rabbitmq;
 pub mod sink;
 pub mod suite;
