@@ -20,6 +20,7 @@ mod consumer_timeout;
 mod dead_letter;
 mod dead_letters;
 mod envelopes;
+mod examples;
 mod foreign_messages;
 mod frozen_rabbitmq;
 mod full_queues;
