@@ -14,8 +14,7 @@ use tests::{
 use super::{drained, http_service, http_service_at, listener, program};
 
 fn count(program: &Program, text: &str) -> usize {
-    let lines = program.lines();
-    lines.iter().filter(|line| line.contains(text)).count()
+    program.lines().join("\n").matches(text).count()
 }
 
 async fn dead_letter(virtual_host: &VirtualHost) -> Value {
