@@ -1,11 +1,30 @@
-//! What the listener shows of its routes.
+//! What the listener shows of its routes, and how they are changed.
 
 use std::sync::Arc;
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{
+    Json, Router,
+    extract::State,
+    http::StatusCode,
+    routing::{get, post},
+};
 use serde::Serialize;
+use service_kit::problem::Problem;
+use tracing::error;
 
-use crate::{Running, dead_letters::Drain};
+use crate::{
+    Config,
+    dead_letters::Drain,
+    routes::Routes,
+    running::{Changes, Running, RunningRoute},
+};
+
+/// What the handlers share.
+#[derive(Clone)]
+pub(crate) struct Admin {
+    pub(crate) running: Arc<Running>,
+    pub(crate) config: Arc<Config>,
+}
 
 #[derive(Serialize)]
 struct RouteList {
@@ -35,28 +54,64 @@ struct DrainState {
     reason: Option<String>,
 }
 
-pub(crate) fn routes(running: Arc<Vec<Running>>) -> Router {
+pub(crate) fn routes(admin: Admin) -> Router {
     Router::new()
         .route("/routes", get(list))
-        .with_state(running)
+        .route("/routes/reload", post(reload))
+        .with_state(admin)
 }
 
 /// `GET /routes`: each route with its state.
-async fn list(State(running): State<Arc<Vec<Running>>>) -> Json<RouteList> {
-    let routes = running.iter().map(state).collect();
+async fn list(State(admin): State<Admin>) -> Json<RouteList> {
+    let routes = admin.running.list();
+    let routes = routes.iter().map(|route| state(route)).collect();
     Json(RouteList { routes })
 }
 
-fn state(route: &Running) -> RouteState {
-    let status = route.consumer.status().into_result();
-    let outage = route.breaker.as_ref().and_then(|breaker| breaker.open());
+/// `POST /routes/reload`: reads `ROUTES_FILE` again.
+async fn reload(State(admin): State<Admin>) -> Result<Json<Changes>, Problem> {
+    if admin.config.routes_file.is_none() {
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "no-routes-file",
+            "the listener runs with its built-in routes: start it with ROUTES_FILE",
+        ));
+    }
+    // Whoever asked may go meanwhile; what is begun is finished.
+    let changed = tokio::spawn(async move { admin.reload().await }).await;
+    let changed = changed.map_err(|error| {
+        error!(%error, "a reload ended without a result");
+        Problem::internal("the reload ended without a result")
+    })?;
+    changed.map(Json).map_err(|error| {
+        Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "routes-file-invalid",
+            format!("nothing is changed: {error:#}"),
+        )
+    })
+}
+
+impl Admin {
+    /// Makes the routes of the file the ones at work.
+    ///
+    /// # Errors
+    /// What is wrong with the file; then nothing is changed.
+    pub(crate) async fn reload(&self) -> anyhow::Result<Changes> {
+        self.running.change(Routes::load(&self.config)?).await
+    }
+}
+
+fn state(route: &RunningRoute) -> RouteState {
+    let status = route.status().into_result();
+    let outage = route.outage();
     RouteState {
-        name: route.name.clone(),
-        target: route.target.clone(),
+        name: route.name().to_owned(),
+        target: route.target(),
         consuming: status.is_ok(),
         paused: outage.is_some(),
         reason: status.err().or(outage),
-        dead_letters: route.drain.as_ref().map(drain_state),
+        dead_letters: route.dead_letters().map(drain_state),
     }
 }
 
@@ -70,12 +125,13 @@ fn drain_state(drain: &Drain) -> DrainState {
 }
 
 /// `Ok` when every route consumes, else each one that does not, with its reason.
-pub(crate) fn all_consuming(running: &[Running]) -> Result<(), String> {
-    let waiting: Vec<_> = running
+pub(crate) fn all_consuming(running: &Running) -> Result<(), String> {
+    let routes = running.list();
+    let waiting: Vec<_> = routes
         .iter()
         .filter_map(|route| {
-            let reason = route.consumer.status().into_result().err()?;
-            Some(format!("{}: {reason}", route.name))
+            let reason = route.status().into_result().err()?;
+            Some(format!("{}: {reason}", route.name()))
         })
         .collect();
     if waiting.is_empty() {

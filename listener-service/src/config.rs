@@ -36,6 +36,10 @@ pub struct Config {
     #[arg(long, env, default_value = "http://127.0.0.1:8081")]
     pub auth_url: Url,
 
+    /// Where broker-service is: a route that would send its events round in circles is refused
+    #[arg(long, env, default_value = "http://127.0.0.1:8080")]
+    pub broker_url: Url,
+
     #[command(flatten)]
     #[expect(
         missing_docs,

@@ -1,203 +1,131 @@
-//! One route at work: its queue, its target, and what becomes of each event.
+//! One route of events at work: each delivery is posted to the target.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use messaging::{
-    Backoff, Connection, Consumer, ConsumerConfig, Delivery, Failure, Handled, Message, Publisher,
-    topology::{Topology, route_queue},
+    Connection, Delivery, Failure, Format, Outcome, PublishError, Publisher, Subscriber,
+    topology::Topology,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{info, warn};
 
-use crate::{
-    breaker::Breaker, outcome::Outcome, routes::EventRoute, schedule::Schedule, target::Target,
-};
+use crate::{pattern::Pattern, routes::EventRoute, target::Target};
 
-/// For RabbitMQ to confirm one hand-off. No verdict is later than the publisher's own deadline, so
-/// a copy is published again only when the first one's channel is gone.
-const HANDOFF_DEADLINE: Duration =
-    Publisher::CONFIRM_DEADLINE.saturating_add(Duration::from_secs(5));
-
-/// How long deliveries are held while their target is down: less than RabbitMQ waits for an
-/// acknowledgement (`consumer_timeout`, 30 minutes by default) before it closes the channel and
-/// counts a failed delivery for each. At 50 of them it gives a message up.
-const HOLD: Duration = Duration::from_secs(10 * 60);
-
-/// A route at work.
-pub(crate) struct EventForwarding {
-    pub(crate) consumer: Consumer,
-    pub(crate) breaker: Arc<Breaker>,
-}
+/// For RabbitMQ to take an answer.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What each delivery needs.
 struct Forwarder {
     route: String,
+    types: Vec<Pattern>,
+    format: Format,
     target: Target,
-    breaker: Arc<Breaker>,
-    schedule: Schedule,
-    /// For each handler, such that all that is prefetched has had its turn within [`HOLD`].
-    hold: Duration,
-    /// Of this route alone: a channel that ends takes nobody else's hand-offs along.
-    publisher: Publisher,
-    shutdown: CancellationToken,
+    answers: Option<Answers>,
 }
 
-/// Starts the route: consumes on `consuming`, hands off on `publishing`.
-///
-/// # Errors
-/// When the target cannot be used as configured.
+/// Where the target's answers go, where the events are requests.
+struct Answers {
+    service: String,
+    publisher: Publisher,
+}
+
+/// Starts the route: consumes on `consuming`, hands off and answers on `publishing`.
 pub(crate) fn start(
     route: &EventRoute,
+    target: Target,
     consuming: &Connection,
     publishing: &Connection,
     shutdown: CancellationToken,
-) -> anyhow::Result<EventForwarding> {
-    let topology = Topology::route(&route.name, &route.bindings, &route.retries);
-    let breaker = Arc::new(Breaker::new(&route.name, route.retries.len()));
+) -> Subscriber {
+    let subscription = route.subscription.clone();
     let forwarder = Arc::new(Forwarder {
-        route: route.name.clone(),
-        target: Target::new(&route.target)?,
-        breaker: breaker.clone(),
-        schedule: Schedule::new(route.retries.clone()),
-        hold: HOLD * u32::from(route.flow.concurrency) / u32::from(route.flow.prefetch),
-        // The queues are the consumer's to declare, and there before it gets anything.
-        publisher: Publisher::start(publishing, Topology::retries()),
+        route: subscription.name.clone(),
+        types: route.types.clone(),
+        format: subscription.format,
+        target,
+        answers: route.answers_for.as_ref().map(|service| Answers {
+            service: service.clone(),
+            publisher: Publisher::start(publishing, Topology::responses(service)),
+        }),
+    });
+    Subscriber::start(
+        subscription,
+        consuming,
+        publishing,
         shutdown,
-    });
-    let config = ConsumerConfig {
-        queue: route_queue(&route.name),
-        topology,
-        prefetch: route.flow.prefetch,
-        concurrency: route.flow.concurrency.into(),
-    };
-    let consumer = Consumer::start(consuming, config, move |delivery| {
-        let forwarder = forwarder.clone();
-        async move { forwarder.forward(delivery).await }
-    });
-    Ok(EventForwarding { consumer, breaker })
-}
-
-/// What came of a delivery in hand.
-enum Attempt {
-    Made(Outcome),
-    /// The target was down all the time.
-    Held(Failure),
-    /// The listener stops.
-    Stopped,
+        move |delivery| {
+            let forwarder = forwarder.clone();
+            async move { forwarder.attempt(&delivery).await }
+        },
+    )
 }
 
 impl Forwarder {
-    /// The one place that decides: acknowledge, another attempt, or dead letter.
-    async fn forward(&self, delivery: Delivery) -> Handled {
-        let Delivery { event, attempt, .. } = &delivery;
-        let copy = match self.attempt(&delivery).await {
-            Attempt::Made(Outcome::Delivered) => {
-                self.count("delivered");
-                debug!(route = self.route, event.id, attempt, "delivered");
-                return Handled::Done;
-            }
-            Attempt::Made(Outcome::Retry(failure, wait) | Outcome::Down(failure, wait)) => {
-                self.next_attempt(&delivery, failure, wait)
-            }
-            Attempt::Made(Outcome::Reject(failure)) => self.dead_letter(&delivery, &failure),
-            Attempt::Held(failure) => {
-                self.count("put_back");
-                debug!(route = self.route, event.id, "held for long, put back");
-                delivery.put_back(&failure)
-            }
-            Attempt::Stopped => return Handled::Left,
-        };
-        self.hand_off(copy, &event.id).await
-    }
-
-    /// One attempt that counts. Those that an outage of the target fails do not: while the breaker
-    /// is open the event stays in hand.
-    async fn attempt(&self, delivery: &Delivery) -> Attempt {
-        let mut failure = None;
-        let mut held = pin!(tokio::time::sleep(self.hold));
-        loop {
-            let pass = tokio::select! {
-                pass = self.breaker.pass() => pass,
-                () = &mut held => return Attempt::Held(failure.unwrap_or_else(|| self.outage())),
-                () = self.shutdown.cancelled() => return Attempt::Stopped,
-            };
-            let outcome = self.target.deliver(delivery).await;
-            if let Outcome::Down(failure, wait) = &outcome {
-                self.breaker.failed(&failure.reason, *wait);
-            } else {
-                self.breaker.answered();
-            }
-            drop(pass);
-            match outcome {
-                Outcome::Down(down, _) if self.breaker.open().is_some() => failure = Some(down),
-                outcome => return Attempt::Made(outcome),
-            }
+    async fn attempt(&self, delivery: &Delivery) -> Outcome {
+        if !self.wants(&delivery.event.event_type) {
+            self.tell("IGNORED", delivery);
+            return Outcome::Ignored;
         }
-    }
-
-    /// Why an event is held that has not been tried itself.
-    fn outage(&self) -> Failure {
-        Failure {
-            reason: self.breaker.open().unwrap_or_default(),
-            status: None,
-            answer: None,
-        }
-    }
-
-    fn next_attempt(
-        &self,
-        delivery: &Delivery,
-        failure: Failure,
-        retry_after: Option<Duration>,
-    ) -> Message {
-        let Delivery { event, attempt, .. } = delivery;
-        let Some(wait) = self.schedule.after(*attempt, retry_after) else {
-            let reason = format!("{}, in the last of {attempt} attempts", failure.reason);
-            return self.dead_letter(delivery, &Failure { reason, ..failure });
+        let outcome = match &self.answers {
+            None => self.target.deliver(delivery).await,
+            Some(answers) => match self.target.deliver_and_read(delivery).await {
+                Ok(reply) => answers.send(reply, delivery).await,
+                Err(outcome) => outcome,
+            },
         };
-        self.count("retried");
-        warn!(
+        if outcome == Outcome::Delivered && self.format == Format::Celery {
+            self.tell("PROCESSED", delivery);
+        }
+        outcome
+    }
+
+    fn wants(&self, event_type: &str) -> bool {
+        self.types.is_empty() || self.types.iter().any(|types| types.matches(event_type))
+    }
+
+    /// One line for what a route picks out of what everybody gets.
+    fn tell(&self, what: &str, delivery: &Delivery) {
+        let event = &delivery.event;
+        let attribute = |name| event.extensions.get(name).map(String::as_str);
+        info!(
             route = self.route,
             event.id,
-            attempt,
-            wait_ms = wait.delay.as_millis(),
-            reason = failure.reason,
-            "not delivered, will be tried again"
+            event.r#type = event.event_type,
+            task = attribute("celerytask"),
+            resource.r#type = attribute("resourcetype"),
+            resource.id = attribute("resourceid"),
+            user.id = attribute("userid"),
+            "{what}"
         );
-        delivery.retry(wait.level, wait.delay, &failure)
     }
+}
 
-    fn dead_letter(&self, delivery: &Delivery, failure: &Failure) -> Message {
-        self.count("dead");
-        warn!(
-            route = self.route,
-            event.id = delivery.event.id,
-            attempt = delivery.attempt,
-            reason = failure.reason,
-            "not delivered, becomes a dead letter"
-        );
-        delivery.dead_letter(failure)
-    }
-
-    fn count(&self, outcome: &'static str) {
-        let route = self.route.clone();
-        metrics::counter!("listener_events_total", "route" => route, "outcome" => outcome)
-            .increment(1);
-    }
-
-    /// Publishes the copy, as often as it takes: the original is acknowledged only after it, and
-    /// the place among the handlers stays taken, so that a route without RabbitMQ does not run on.
-    async fn hand_off(&self, copy: Message, id: &str) -> Handled {
-        let mut backoff = Backoff::new();
-        loop {
-            let Err(error) = self.publisher.publish(copy.clone(), HANDOFF_DEADLINE).await else {
-                return Handled::Done;
-            };
-            warn!(route = self.route, event.id = id, %error, "hand-off failed, trying again");
-            tokio::select! {
-                () = tokio::time::sleep(backoff.next_wait()) => {}
-                () = self.shutdown.cancelled() => return Handled::Left,
+impl Answers {
+    /// The request is done with once RabbitMQ has the answer. Otherwise the target is asked again.
+    async fn send(&self, reply: messaging::Reply, request: &Delivery) -> Outcome {
+        let Some(message) = reply.into_response(&self.service, request) else {
+            return Outcome::Reject(failure(
+                "the request does not name its sender in the header service".to_owned(),
+            ));
+        };
+        match self.publisher.publish(message, ANSWER_DEADLINE).await {
+            Ok(()) => Outcome::Delivered,
+            Err(PublishError::Unroutable) => {
+                let (service, id) = (&self.service, &request.event.id);
+                warn!(service, request.id = id, "nobody takes the answer any more");
+                Outcome::Delivered
+            }
+            Err(error) => {
+                Outcome::Retry(failure(format!("the answer was not sent: {error}")), None)
             }
         }
+    }
+}
+
+fn failure(reason: String) -> Failure {
+    Failure {
+        reason,
+        status: None,
+        answer: None,
     }
 }

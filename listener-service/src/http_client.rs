@@ -14,24 +14,12 @@ use serde::Deserialize;
 /// For the connection alone, within the deadline of the whole request.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 
-/// A client that sends the token of a file, if there is one, and whose requests take `timeout` at
-/// most, from connecting to the end of the answer.
+/// A client that sends `headers` and whose requests take `timeout` at most, from connecting to the
+/// end of the answer.
 ///
 /// # Errors
-/// When the token cannot be read.
-pub(crate) fn client(
-    bearer_token_file: Option<&Path>,
-    timeout: Duration,
-) -> anyhow::Result<Client> {
-    let mut headers = HeaderMap::new();
-    if let Some(path) = bearer_token_file {
-        let file = || format!("bearer token file {}", path.display());
-        let token = std::fs::read_to_string(path).with_context(file)?;
-        let mut value =
-            HeaderValue::try_from(format!("Bearer {}", token.trim())).with_context(file)?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
+/// When the machine has no certificates to trust.
+pub(crate) fn client(headers: HeaderMap, timeout: Duration) -> anyhow::Result<Client> {
     Client::builder()
         .user_agent(concat!("listener-service/", env!("CARGO_PKG_VERSION")))
         .default_headers(headers)
@@ -41,6 +29,30 @@ pub(crate) fn client(
         .no_proxy() // a service is reached at its own address or not at all
         .build()
         .context("no HTTP client: is the package ca-certificates installed?")
+}
+
+/// The token of a file, as a header has it.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn bearer(path: &Path) -> anyhow::Result<HeaderValue> {
+    let file = || format!("bearer token file {}", path.display());
+    let token = std::fs::read_to_string(path).with_context(file)?;
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim())).with_context(file)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// The headers that carry the token of a file, if there is one.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn authorization(token_file: Option<&Path>) -> anyhow::Result<HeaderMap> {
+    let token = token_file.map(bearer).transpose()?;
+    Ok(token
+        .map(|token| (AUTHORIZATION, token))
+        .into_iter()
+        .collect())
 }
 
 /// Reads an answer into `body`, to its end or to `bytes_max`. What came before an error is kept.

@@ -5,36 +5,39 @@
 //! in hand is delivered again under the same id.
 
 mod admin;
-mod breaker;
+mod answer;
+mod check;
 mod command;
 mod config;
 mod dead_letters;
 mod event_route;
 mod excerpt;
 mod http_client;
-mod outcome;
+mod pattern;
 mod request_route;
 mod retry_after;
 mod routes;
 mod routes_file;
-mod schedule;
+mod running;
 mod shown;
+mod signing;
 mod target;
 mod template;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use anyhow::Context as _;
-use futures_util::future::join_all;
-use messaging::{Connection, Consumer};
+use messaging::Connection;
 use service_kit::{readiness::Readiness, server};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 
 use crate::{
-    breaker::Breaker,
-    dead_letters::{Drain, Replayer, Store},
+    admin::Admin,
+    dead_letters::{Replayer, Store},
     routes::Routes,
+    running::Running,
 };
 pub use crate::{
     command::Command,
@@ -42,17 +45,6 @@ pub use crate::{
 };
 
 const SERVICE: &str = "listener-service";
-
-/// A route of either kind, at work.
-struct Running {
-    name: String,
-    target: String,
-    consumer: Consumer,
-    /// Of a route of events; a request waits for no target longer than its sender does.
-    breaker: Option<Arc<Breaker>>,
-    /// Of its dead letters, where they are drained.
-    drain: Option<Drain>,
-}
 
 /// Forwards until `shutdown`, then finishes the deliveries in hand and closes the connections to
 /// RabbitMQ last.
@@ -73,7 +65,14 @@ pub async fn run(
         DeadLetters::Logger => Some(Store::new(&config)?),
         DeadLetters::Queue => None,
     };
-    let running = start(&routes, store.as_ref(), &consuming, &publishing, &shutdown)?;
+    let running = Running::start(
+        routes,
+        consuming.clone(),
+        publishing.clone(),
+        store.clone(),
+        config.http.drain_timeout,
+        shutdown.clone(),
+    )?;
     let running = Arc::new(running);
 
     let readiness = Readiness::new(shutdown.clone())
@@ -96,14 +95,18 @@ pub async fn run(
         Some(store) => dead_letters::routes(Replayer::new(store, &publishing, shutdown.clone())),
         None => dead_letters::absent(),
     };
-    let admin = admin::routes(running.clone()).merge(dead_letters);
-    let deadline = config.http.drain_timeout;
+    let http = config.http.clone();
+    let admin = Admin {
+        running: running.clone(),
+        config: Arc::new(config),
+    };
+    let routes = admin::routes(admin.clone()).merge(dead_letters);
     let serve = async {
         let served = server::serve(
             SERVICE,
             listener,
-            admin,
-            &config.http,
+            routes,
+            &http,
             readiness,
             shutdown.clone(),
         );
@@ -111,50 +114,31 @@ pub async fn run(
         shutdown.cancel(); // a server that cannot start ends the deliveries as well
         served
     };
-    let (served, ()) = tokio::join!(serve, drain(&running, &shutdown, deadline));
+    let deliver = async {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = reload_on_hangup(&admin) => {}
+        }
+        shutdown.cancelled().await;
+        running.drain().await;
+    };
+    let (served, ()) = tokio::join!(serve, deliver);
     tokio::join!(consuming.close(), publishing.close());
     served
 }
 
-fn start(
-    routes: &Routes,
-    store: Option<&Store>,
-    consuming: &Connection,
-    publishing: &Connection,
-    shutdown: &CancellationToken,
-) -> anyhow::Result<Vec<Running>> {
-    let mut running = Vec::new();
-    for route in &routes.events {
-        let forwarding = event_route::start(route, consuming, publishing, shutdown.clone())
-            .with_context(|| format!("route \"{}\"", route.name))?;
-        running.push(Running {
-            name: route.name.clone(),
-            target: route.target.to_string(),
-            consumer: forwarding.consumer,
-            breaker: Some(forwarding.breaker),
-            drain: store
-                .map(|store| Drain::start(route, store.clone(), consuming, shutdown.clone())),
-        });
+/// Reads the routes again at each SIGHUP.
+async fn reload_on_hangup(admin: &Admin) {
+    let mut hangups = match signal(SignalKind::hangup()) {
+        Ok(hangups) => hangups,
+        Err(error) => return error!(%error, "SIGHUP will not reload the routes"),
+    };
+    while hangups.recv().await.is_some() {
+        let admin = admin.clone();
+        // On its own: what is begun is finished, also when the listener is to stop.
+        let changed = tokio::spawn(async move { admin.reload().await }).await;
+        if let Ok(Err(error)) = changed {
+            error!("the routes stay as they are: {error:#}");
+        }
     }
-    for route in &routes.requests {
-        let consumer = request_route::start(route, consuming, publishing)
-            .with_context(|| format!("request route of \"{}\"", route.service))?;
-        running.push(Running {
-            name: route.service.clone(),
-            target: route.target.to_string(),
-            consumer,
-            breaker: None,
-            drain: None,
-        });
-    }
-    Ok(running)
-}
-
-async fn drain(running: &[Running], shutdown: &CancellationToken, deadline: Duration) {
-    shutdown.cancelled().await;
-    let consumers = running.iter().flat_map(|route| {
-        let drain = route.drain.as_ref().map(|drain| &drain.consumer);
-        [&route.consumer].into_iter().chain(drain)
-    });
-    join_all(consumers.map(|consumer| consumer.drain(deadline))).await;
 }

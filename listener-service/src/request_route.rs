@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use messaging::{
     Backoff, Connection, Consumer, ConsumerConfig, Delivery, Handled, Publisher, Reply,
-    topology::{Topology, request_queue},
+    topology::Topology,
 };
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
@@ -18,7 +18,7 @@ const REPLY_DEADLINE: Duration = Duration::from_secs(5);
 const PATIENCE_MAX: Duration = Duration::from_secs(5 * 60);
 
 struct Responder {
-    service: String,
+    route: String,
     target: Target,
     /// For requests that say nothing of their own patience.
     timeout: Duration,
@@ -26,30 +26,28 @@ struct Responder {
 }
 
 /// Starts the route: consumes on `consuming`, replies on `publishing`.
-///
-/// # Errors
-/// When the target cannot be used as configured.
 pub(crate) fn start(
     route: &RequestRoute,
+    target: Target,
     consuming: &Connection,
     publishing: &Connection,
-) -> anyhow::Result<Consumer> {
+) -> Consumer {
     let responder = Arc::new(Responder {
-        service: route.service.clone(),
-        target: Target::new(&route.target)?,
+        route: route.name.clone(),
+        target,
         timeout: route.target.timeout,
         publisher: Publisher::start(publishing, Topology::default()),
     });
     let config = ConsumerConfig {
-        queue: request_queue(&route.service),
-        topology: Topology::requests(&route.service, &route.key),
+        queue: route.source.queue.name().to_owned(),
+        topology: Topology::requests(&route.source),
         prefetch: route.flow.prefetch,
         concurrency: route.flow.concurrency.into(),
     };
-    Ok(Consumer::start(consuming, config, move |request| {
+    Consumer::start(consuming, config, move |request| {
         let responder = responder.clone();
         async move { responder.respond(request).await }
-    }))
+    })
 }
 
 impl Responder {
@@ -63,11 +61,7 @@ impl Responder {
         let id = &request.event.id;
         match timeout_at(deadline, self.ask(&request, deadline)).await {
             Ok(reply) => self.reply(reply, &request).await,
-            Err(_elapsed) => warn!(
-                service = self.service,
-                request.id = id,
-                "not answered in time"
-            ),
+            Err(_elapsed) => warn!(route = self.route, request.id = id, "not answered in time"),
         }
         Handled::Done
     }
@@ -81,7 +75,7 @@ impl Responder {
                 Ok(reply) => return reply,
                 Err(reason) => {
                     warn!(
-                        service = self.service,
+                        route = self.route,
                         request.id = request.event.id,
                         reason,
                         "not answered"
@@ -93,18 +87,18 @@ impl Responder {
     }
 
     async fn reply(&self, reply: Reply, request: &Delivery) {
-        let (service, id, status) = (&self.service, &request.event.id, reply.status);
+        let (route, id, status) = (&self.route, &request.event.id, reply.status);
         let Some(message) = reply.into_message(request) else {
             warn!(
-                service,
+                route,
                 request.id = id,
                 "the request names no reply queue of RabbitMQ's own"
             );
             return;
         };
         match self.publisher.publish(message, REPLY_DEADLINE).await {
-            Ok(()) => debug!(service, request.id = id, status, "answered"),
-            Err(error) => warn!(service, request.id = id, %error, "the answer was not sent"),
+            Ok(()) => debug!(route, request.id = id, status, "answered"),
+            Err(error) => warn!(route, request.id = id, %error, "the answer was not sent"),
         }
     }
 }

@@ -1,15 +1,21 @@
 //! The routes of a listener, checked: past this point a route can be started as it is.
 
-use std::{collections::HashSet, env, path::PathBuf, time::Duration};
+use std::env;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, anyhow};
+use messaging::{Source, Subscription};
 
-use crate::{Config, routes_file::File, target::TargetConfig};
+use crate::{
+    Config,
+    pattern::Pattern,
+    routes_file::{self, Environment},
+    target::TargetConfig,
+};
 
 const DEFAULT_ROUTES: &str = include_str!("default-routes.toml");
 
 /// All routes of a listener, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Routes {
     /// Events to targets.
     pub(crate) events: Vec<EventRoute>,
@@ -18,27 +24,28 @@ pub(crate) struct Routes {
 }
 
 /// From a queue of events to a target.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EventRoute {
-    pub(crate) name: String,
-    pub(crate) bindings: Vec<String>,
-    /// Waits between attempts.
-    pub(crate) retries: Vec<Duration>,
-    pub(crate) flow: Flow,
+    pub(crate) subscription: Subscription,
+    /// Which types the target is for; all where there is none.
+    pub(crate) types: Vec<Pattern>,
     pub(crate) target: TargetConfig,
+    /// The service in whose name the target's answers are published, where the events are
+    /// requests to it.
+    pub(crate) answers_for: Option<String>,
 }
 
 /// From a queue of requests to a target, and its answer back.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RequestRoute {
-    pub(crate) service: String,
-    pub(crate) key: String,
+    pub(crate) name: String,
+    pub(crate) source: Source,
     pub(crate) flow: Flow,
     pub(crate) target: TargetConfig,
 }
 
 /// How much of a queue is worked on at a time.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Flow {
     pub(crate) prefetch: u16,
     pub(crate) concurrency: u16,
@@ -52,192 +59,21 @@ impl Routes {
         };
         let file = || format!("ROUTES_FILE {}", path.display());
         let text = std::fs::read_to_string(path).with_context(file)?;
-        Self::parse(&text, config).with_context(file)
+        Self::parse(&text, config).map_err(|mistakes| anyhow!("{}:\n{mistakes}", file()))
     }
 
     fn parse(text: &str, config: &Config) -> anyhow::Result<Self> {
-        let file: File = toml::from_str(text)?;
         let variable = |name: &str| match name {
             // These two have defaults that the environment does not show.
             "LOGGER_URL" => Some(config.logger_url.to_string()),
             "AUTH_URL" => Some(config.auth_url.to_string()),
             name => env::var(name).ok(),
         };
-        let mut names = HashSet::new();
-        let mut unique = |name: &str| {
-            ensure!(
-                names.insert(name.to_owned()),
-                "the name is taken by another route"
-            );
-            Ok(())
+        let environment = Environment {
+            variable: &variable,
+            own_token_file: config.http.api_token_file.as_deref(),
+            broker_url: &config.broker_url,
         };
-        let mut events = Vec::new();
-        for mut entry in file.route {
-            let context = format!("route \"{}\"", entry.name);
-            default_token(&mut entry.bearer_token_file, &entry.target, config);
-            unique(&entry.name).context(context.clone())?;
-            events.push(entry.check(variable).context(context)?);
-        }
-        let mut requests = Vec::new();
-        for mut entry in file.request {
-            let context = format!("request route of \"{}\"", entry.service);
-            default_token(&mut entry.bearer_token_file, &entry.target, config);
-            unique(&entry.service).context(context.clone())?;
-            requests.push(entry.check(variable).context(context)?);
-        }
-        ensure!(
-            !events.is_empty() || !requests.is_empty(),
-            "there is no route in it"
-        );
-        Ok(Self { events, requests })
-    }
-}
-
-/// The suite's own services share one token, so a route to one of them has it without being told.
-fn default_token(token_file: &mut Option<PathBuf>, target: &str, config: &Config) {
-    let own = ["${LOGGER_URL}", "${AUTH_URL}"];
-    if token_file.is_none() && own.iter().any(|url| target.starts_with(url)) {
-        token_file.clone_from(&config.http.api_token_file);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::DeadLetters;
-
-    fn config() -> Config {
-        Config {
-            amqp_url: "amqp://localhost".parse().unwrap(),
-            routes_file: None,
-            logger_url: "http://logger:8082".parse().unwrap(),
-            auth_url: "http://auth:8081".parse().unwrap(),
-            dead_letters: DeadLetters::Logger,
-            http: service_kit::server::HttpConfig::default(),
-        }
-    }
-
-    fn refused(text: &str) -> String {
-        format!("{:#}", Routes::parse(text, &config()).unwrap_err())
-    }
-
-    #[test]
-    fn the_default_routes_are_the_logger_and_the_authentications() {
-        let mut config = config();
-        config.http.api_token_file = Some("/token".into());
-        let routes = Routes::load(&config).unwrap();
-        let [logger] = routes.events.as_slice() else {
-            panic!("{routes:?}");
-        };
-        assert_eq!(logger.name, "logger");
-        assert_eq!(logger.bindings, ["#"]);
-        assert_eq!(logger.target.url.as_str(), "http://logger:8082/log");
-        assert_eq!(logger.target.bearer_token_file, Some("/token".into()));
-        let other = "[[route]]\nname = \"a\"\nbindings = [\"#\"]\ntarget = \"http://x/\"";
-        let other = Routes::parse(other, &config).unwrap();
-        assert_eq!(other.events[0].target.bearer_token_file, None);
-        assert_eq!(
-            routes.requests[0].target.url.as_str(),
-            "http://auth:8081/authenticate/sealed"
-        );
-    }
-
-    #[test]
-    fn a_mistake_is_told_with_its_route() {
-        let route = |line: &str| {
-            format!(
-                "[[route]]\nname = \"mailer\"\nbindings = [\"a\"]\ntarget = \"http://x/\"\n{line}\n"
-            )
-        };
-        assert!(Routes::parse(&route(""), &config()).is_ok());
-        for (line, said) in [
-            ("concurrency = 0", "concurrency"),
-            ("concurrency = 65\n", "prefetch"),
-            ("timeout_ms = 0", "timeout_ms"),
-            ("retry_ms = [0]", "retry_ms"),
-            ("retries = [1]", "retries"),
-        ] {
-            let refusal = refused(&route(line));
-            assert!(refusal.contains(said), "{line}: {refusal}");
-        }
-        let refusal = refused(&format!("{0}{0}", route("")));
-        assert!(
-            refusal.contains("mailer") && refusal.contains("taken"),
-            "{refusal}"
-        );
-    }
-
-    #[test]
-    fn names_patterns_and_targets_are_checked() {
-        let route = |name: &str, pattern: &str, target: &str| {
-            format!(
-                "[[route]]\nname = \"{name}\"\nbindings = [\"{pattern}\"]\ntarget = \"{target}\"\n"
-            )
-        };
-        assert!(Routes::parse(&route("a-1", "a.*.#", "http://x/"), &config()).is_ok());
-        for (name, pattern, target) in [
-            ("a.b", "a", "http://x/"),
-            ("", "a", "http://x/"),
-            ("a", "", "http://x/"),
-            ("a", "a..b", "http://x/"),
-            ("a", "a*", "http://x/"),
-            ("a", "a", "ftp://x/"),
-            ("a", "a", "x"),
-            ("a", "a", "${NO_SUCH_VARIABLE_SET}/"),
-            ("a", "a", "http://x/${"),
-        ] {
-            refused(&route(name, pattern, target));
-        }
-        refused("");
-    }
-
-    /// One line of a file of routes, most of them as they should be.
-    fn line() -> impl Strategy<Value = String> {
-        prop_oneof![
-            2 => "\\[\\[(route|request)\\]\\]",
-            2 => "(name|service|key) = \"[a-z.#]{0,5}\"",
-            2 => "bindings = \\[\"[a-z.#*]{0,8}\"\\]",
-            2 => "target = \"(http://a/|\\$\\{LOGGER_URL\\}/|\\$\\{NO_SUCH\\}|[ -!#-~]{0,9})\"",
-            2 => "(concurrency|prefetch|timeout_ms) = -?[0-9]{1,20}",
-            2 => "retry_ms = \\[[0-9]{1,20}, 1000\\]",
-            1 => any::<String>(),
-        ]
-    }
-
-    proptest! {
-        /// A file that is accepted names nothing twice, and keeps to every limit.
-        #[test]
-        fn any_text_is_a_file_of_routes_or_refused(
-            lines in proptest::collection::vec(line(), 0..12),
-        ) {
-            let Ok(routes) = Routes::parse(&lines.join("\n"), &config()) else {
-                return Ok(());
-            };
-            let flows = routes.events.iter().map(|route| route.flow);
-            for flow in flows.chain(routes.requests.iter().map(|route| route.flow)) {
-                prop_assert!(flow.concurrency >= 1 && flow.prefetch >= flow.concurrency);
-            }
-            let names: HashSet<_> = routes.events.iter().map(|route| &route.name).collect();
-            prop_assert_eq!(names.len(), routes.events.len());
-        }
-
-        #[test]
-        fn a_file_of_one_route_is_accepted_as_it_is_written(
-            name in "[A-Za-z0-9_-]{1,100}", concurrency in 1..=1024_u16, ahead in 0..=1000_u16,
-            wait in 1..=86_400_000_u64,
-        ) {
-            let prefetch = concurrency + ahead;
-            let text = format!(
-                "[[route]]\nname = \"{name}\"\nbindings = [\"#\"]\ntarget = \"http://a/\"\n\
-                 concurrency = {concurrency}\nprefetch = {prefetch}\nretry_ms = [{wait}]\n"
-            );
-            let route = Routes::parse(&text, &config()).unwrap().events.remove(0);
-            prop_assert_eq!(route.name, name);
-            prop_assert_eq!(route.flow.concurrency, concurrency);
-            prop_assert_eq!(route.flow.prefetch, prefetch);
-            prop_assert_eq!(route.retries, [Duration::from_millis(wait)]);
-        }
+        Ok(routes_file::read(text, &environment)?)
     }
 }

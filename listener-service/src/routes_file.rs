@@ -1,226 +1,204 @@
-//! The file of routes: which queue goes to which target.
+//! The file of routes: which queue goes to which target. The README has every field of it.
 //!
-//! ```toml
-//! [[route]]                      # events of the topic exchange, in a queue of the route's own
-//! name = "mailer"                # queue: events.topic.exchange.queue.mailer
-//! bindings = ["order.*"]         # `*` is one word, `#` any number of them
-//! target = "http://mailer:9000/events"
-//! retry_ms = [1000, 30000]       # waits between attempts; after the last, the dead letters
-//!
-//! [[request]]                    # requests to a service, which the target answers
-//! service = "auth-service"       # queue: auth-service.direct.exchange.request.queue
-//! key = "authenticate"           # their routing key
-//! target = "${AUTH_URL}/authenticate/sealed"
-//! ```
-//!
-//! `${NAME}` in a target is replaced from the environment.
+//! Each field is read and checked by itself, so that `check` and the start of the listener tell
+//! all mistakes at once, with their lines.
 
-use std::{path::PathBuf, time::Duration};
+mod event;
+mod fields;
+mod loops;
+mod mistake;
+mod request;
+mod source;
+mod target;
+#[cfg(test)]
+mod tests;
 
-use anyhow::{Context as _, ensure};
-use messaging::RoutingKey;
-use serde::Deserialize;
-use url::Url;
-
-use crate::{
-    routes::{EventRoute, Flow, RequestRoute},
-    target::TargetConfig,
-    template::expand,
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
 };
 
+use messaging::{Queue, RoutingKey, Source};
+use toml::de::DeTable;
+use url::Url;
+
+pub(crate) use self::mistake::Mistakes;
+use self::{fields::Fields, mistake::Mistake};
+use crate::routes::{Flow, Routes};
+
 const NAME_BYTES_MAX: usize = 100;
-const RETRIES_MAX: usize = 20;
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-const TIMEOUT_MAX: Duration = Duration::from_secs(10 * 60);
 const CONCURRENCY_MAX: u16 = 1024;
+const DEFAULT_CONCURRENCY: u16 = 32;
 
-/// The file as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct File {
-    #[serde(default)]
-    pub(crate) route: Vec<EventEntry>,
-    #[serde(default)]
-    pub(crate) request: Vec<RequestEntry>,
+/// What a file can refer to.
+pub(crate) struct Environment<'a> {
+    /// The value of `${NAME}`.
+    pub(crate) variable: &'a dyn Fn(&str) -> Option<String>,
+    /// The token of this suite's own services.
+    pub(crate) own_token_file: Option<&'a Path>,
+    /// Where a target would send events round in circles.
+    pub(crate) broker_url: &'a Url,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct EventEntry {
-    pub(crate) name: String,
-    bindings: Vec<String>,
-    pub(crate) target: String,
-    pub(crate) bearer_token_file: Option<PathBuf>,
-    #[serde(default = "default_timeout_ms")]
-    timeout_ms: u64,
-    #[serde(default = "default_concurrency")]
-    concurrency: u16,
-    #[serde(default = "default_prefetch")]
-    prefetch: u16,
-    #[serde(default = "default_retry_ms")]
-    retry_ms: Vec<u64>,
+/// What of a table could be read, and all that is wrong with it.
+struct Entry<T> {
+    at: usize,
+    name: Option<String>,
+    route: Option<T>,
+    mistakes: Vec<Mistake>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RequestEntry {
-    pub(crate) service: String,
-    key: String,
-    pub(crate) target: String,
-    pub(crate) bearer_token_file: Option<PathBuf>,
-    #[serde(default = "default_timeout_ms")]
-    timeout_ms: u64,
-    #[serde(default = "default_concurrency")]
-    concurrency: u16,
-    #[serde(default = "default_prefetch")]
-    prefetch: u16,
-}
-
-fn default_timeout_ms() -> u64 {
-    10_000
-}
-
-fn default_concurrency() -> u16 {
-    32
-}
-
-fn default_prefetch() -> u16 {
-    64
-}
-
-/// Six attempts within a quarter of an hour.
-fn default_retry_ms() -> Vec<u64> {
-    vec![1_000, 5_000, 30_000, 120_000, 600_000]
-}
-
-impl EventEntry {
-    pub(crate) fn check(
-        self,
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> anyhow::Result<EventRoute> {
-        check_name(&self.name)?;
-        ensure!(
-            !self.bindings.is_empty(),
-            "bindings is empty: it would never get an event"
-        );
-        for pattern in &self.bindings {
-            check_pattern(pattern)?;
+/// Reads the text of a file.
+///
+/// # Errors
+/// All mistakes in it.
+pub(crate) fn read(text: &str, environment: &Environment<'_>) -> Result<Routes, Mistakes> {
+    let (document, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        let mistakes = errors.iter().map(|error| Mistake {
+            at: error.span().map_or(0, |span| span.start),
+            message: error.message().to_owned(),
+        });
+        return Err(Mistakes::new(text, mistakes.collect()));
+    }
+    let mut file = Fields::new("the file", document);
+    let events = file.tables("route");
+    let requests = file.tables("request");
+    if events.is_empty() && requests.is_empty() {
+        file.mistake("there is no [[route]] and no [[request]] in it");
+    }
+    let (_, mut mistakes) = file.finish("[[route]] and [[request]]");
+    let events = events
+        .into_iter()
+        .map(|table| event::read(table, environment));
+    let mut events: Vec<_> = events.collect();
+    let mut names = Names::default();
+    let mut routes = Routes {
+        events: Vec::new(),
+        requests: Vec::new(),
+    };
+    let mut places = Vec::new();
+    for table in requests {
+        // A request whose answer must not be lost is an event with an answer.
+        match request::read(table, environment) {
+            request::Read::Awaited(mut entry) => {
+                mistakes.append(&mut entry.mistakes);
+                mistakes.extend(names.take(&entry, |route| &route.source));
+                routes.requests.extend(entry.route);
+            }
+            request::Read::Durable(entry) => {
+                events.push(entry);
+            }
         }
-        ensure!(
-            self.retry_ms.len() <= RETRIES_MAX,
-            "retry_ms has more than {RETRIES_MAX} waits"
-        );
-        let retries: Vec<_> = self
-            .retry_ms
-            .into_iter()
-            .map(Duration::from_millis)
-            .collect();
-        for wait in &retries {
-            ensure!(
-                !wait.is_zero() && *wait <= DAY,
-                "retry_ms has a wait out of 1 ms to one day"
-            );
+    }
+    for mut entry in events {
+        mistakes.append(&mut entry.mistakes);
+        mistakes.extend(names.take(&entry, |route| &route.subscription.source));
+        if let Some(route) = entry.route {
+            places.push(entry.at);
+            routes.events.push(route);
         }
-        Ok(EventRoute {
-            name: self.name,
-            bindings: self.bindings,
-            retries,
-            flow: Flow::check(self.concurrency, self.prefetch)?,
-            target: target(
-                &self.target,
-                self.timeout_ms,
-                self.bearer_token_file,
-                variable,
-            )?,
-        })
+    }
+    mistakes.extend(loops::find(&routes.events, &places, environment.broker_url));
+    if mistakes.is_empty() {
+        Ok(routes)
+    } else {
+        Err(Mistakes::new(text, mistakes))
     }
 }
 
-impl RequestEntry {
-    pub(crate) fn check(
-        self,
-        variable: impl Fn(&str) -> Option<String>,
-    ) -> anyhow::Result<RequestRoute> {
-        check_name(&self.service)?;
-        check_pattern(&self.key)?;
-        Ok(RequestRoute {
-            service: self.service,
-            key: self.key,
-            flow: Flow::check(self.concurrency, self.prefetch)?,
-            target: target(
-                &self.target,
-                self.timeout_ms,
-                self.bearer_token_file,
-                variable,
-            )?,
-        })
+/// The names that are taken, and the queues, by route.
+#[derive(Default)]
+struct Names {
+    routes: HashSet<String>,
+    queues: HashMap<String, String>,
+}
+
+impl Names {
+    fn take<T>(&mut self, entry: &Entry<T>, source: impl Fn(&T) -> &Source) -> Vec<Mistake> {
+        let Entry {
+            at, name, route, ..
+        } = entry;
+        let Some(name) = name else {
+            return Vec::new();
+        };
+        let mut mistakes = Vec::new();
+        let mut mistake = |message| mistakes.push(Mistake { at: *at, message });
+        if !self.routes.insert(name.clone()) {
+            mistake(format!(
+                "route \"{name}\": the name is taken by another route"
+            ));
+        }
+        if let Some(Queue::Own(queue) | Queue::Existing(queue)) =
+            route.as_ref().map(|route| &source(route).queue)
+        {
+            let other = self.queues.insert(queue.clone(), name.clone());
+            if let Some(other) = other.filter(|other| other != name) {
+                mistake(format!(
+                    "route \"{name}\": route \"{other}\" consumes {queue} too, and each would get a part of it"
+                ));
+            }
+        }
+        mistakes
     }
 }
 
-impl Flow {
-    fn check(concurrency: u16, prefetch: u16) -> anyhow::Result<Self> {
-        ensure!(
-            (1..=CONCURRENCY_MAX).contains(&concurrency),
-            "concurrency is out of 1 to {CONCURRENCY_MAX}"
-        );
-        // A prefetch of 0 means "without a limit" to RabbitMQ.
-        ensure!(
-            prefetch >= concurrency,
-            "prefetch ({prefetch}) is less than concurrency ({concurrency}): set both"
-        );
-        Ok(Self {
-            prefetch,
-            concurrency,
-        })
-    }
-}
-
-fn target(
-    template: &str,
-    timeout_ms: u64,
-    bearer_token_file: Option<PathBuf>,
-    variable: impl Fn(&str) -> Option<String>,
-) -> anyhow::Result<TargetConfig> {
-    let timeout = Duration::from_millis(timeout_ms);
-    let in_range = !timeout.is_zero() && timeout <= TIMEOUT_MAX;
-    ensure!(
-        in_range,
-        "timeout_ms is out of 1 to {}",
-        TIMEOUT_MAX.as_millis()
-    );
-    let text = expand(template, variable)?;
-    let url: Url = text.parse().with_context(|| format!("target {template}"))?;
-    ensure!(
-        matches!(url.scheme(), "http" | "https"),
-        "target {template} is not http or https"
-    );
-    Ok(TargetConfig {
-        url,
-        timeout,
-        bearer_token_file,
-    })
-}
-
-fn check_name(name: &str) -> anyhow::Result<()> {
+fn check_name(name: String) -> Result<String, String> {
     let characters = name
         .bytes()
         .all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-    ensure!(
-        characters && !name.is_empty() && name.len() <= NAME_BYTES_MAX,
-        "the name must have 1 to {NAME_BYTES_MAX} of the characters A-Z, a-z, 0-9, _ and -"
-    );
-    Ok(())
+    if characters && !name.is_empty() && name.len() <= NAME_BYTES_MAX {
+        Ok(name)
+    } else {
+        Err(format!(
+            "it must have 1 to {NAME_BYTES_MAX} of the characters A-Z, a-z, 0-9, _ and -"
+        ))
+    }
 }
 
-/// A topic pattern: words as in a routing key, or `*`, or `#`.
-fn check_pattern(pattern: &str) -> anyhow::Result<()> {
-    let fits = pattern.len() <= RoutingKey::MAX_BYTES;
-    let words = pattern
-        .split('.')
-        .all(|word| matches!(word, "*" | "#") || word.parse::<RoutingKey>().is_ok());
-    ensure!(
-        fits && words,
-        "\"{pattern}\" is no pattern such as order.*, or #"
-    );
-    Ok(())
+/// A routing key of a binding, of whatever exchange.
+fn check_key(key: &str) -> Result<(), String> {
+    if key.len() <= RoutingKey::MAX_BYTES && !key.chars().any(char::is_control) {
+        Ok(())
+    } else {
+        Err(format!(
+            "a key has at most {} bytes, and no control characters",
+            RoutingKey::MAX_BYTES
+        ))
+    }
+}
+
+/// How much is worked on at a time. What waits `in_hand` is not sent ahead.
+fn flow(fields: &mut Fields<'_>, in_hand: bool) -> Flow {
+    let check = |number: u16| {
+        if (1..=CONCURRENCY_MAX).contains(&number) {
+            Ok(number)
+        } else {
+            Err(format!("it must be 1 to {CONCURRENCY_MAX}"))
+        }
+    };
+    let concurrency = fields
+        .optional("concurrency", check)
+        .unwrap_or(DEFAULT_CONCURRENCY);
+    let prefetch = fields.optional("prefetch", |number: u16| {
+        // A prefetch of 0 means "without a limit" to RabbitMQ.
+        if in_hand {
+            Err("events of this route wait in hand, and no others are sent ahead".to_owned())
+        } else if number < concurrency {
+            Err(format!(
+                "{number} is less than the concurrency, {concurrency}"
+            ))
+        } else {
+            Ok(number)
+        }
+    });
+    let ahead = if in_hand {
+        concurrency
+    } else {
+        concurrency * 2
+    };
+    Flow {
+        concurrency,
+        prefetch: prefetch.unwrap_or(ahead),
+    }
 }

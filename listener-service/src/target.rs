@@ -3,10 +3,10 @@
 //! An event goes out in CloudEvents HTTP binary mode: the body as it came, the attributes as
 //! `ce-` headers.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, time::Duration};
 
 use bytes::BytesMut;
-use messaging::{Delivery, Event, Reply};
+use messaging::{Delivery, Event, Failure, Outcome, Reply};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::{
     Client, Response,
@@ -15,9 +15,10 @@ use reqwest::{
 use url::Url;
 
 use crate::{
+    answer::{outcome, unreachable},
     http_client::{self, describe},
-    outcome::Outcome,
     retry_after::retry_after,
+    signing::{SigningSecret, sign},
 };
 
 /// Most bytes of an answer that are read. What a target says beyond is of no use to anybody.
@@ -31,13 +32,15 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const HEADER_VALUE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
 /// Where to deliver, and how long to wait.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct TargetConfig {
     pub(crate) url: Url,
     /// For one attempt in all: connecting, sending, and reading the answer.
     pub(crate) timeout: Duration,
-    /// File with a token that is sent as `Authorization: Bearer`.
-    pub(crate) bearer_token_file: Option<PathBuf>,
+    /// Sent with each attempt, a token among them.
+    pub(crate) headers: HeaderMap,
+    /// Each attempt is signed with all of them.
+    pub(crate) signing_secrets: Vec<SigningSecret>,
 }
 
 /// Shows the address without user, password and query, any of which may be a secret.
@@ -54,6 +57,7 @@ pub(crate) struct Target {
     client: Client,
     url: Url,
     timeout: Duration,
+    signing_secrets: Vec<SigningSecret>,
 }
 
 /// An answer, or why there is none.
@@ -61,13 +65,13 @@ type Answered = Result<Response, String>;
 
 impl Target {
     /// # Errors
-    /// When the token cannot be read.
+    /// When there can be no HTTP client.
     pub(crate) fn new(config: &TargetConfig) -> anyhow::Result<Self> {
-        let client = http_client::client(config.bearer_token_file.as_deref(), config.timeout)?;
         Ok(Self {
-            client,
+            client: http_client::client(config.headers.clone(), config.timeout)?,
             url: config.url.clone(),
             timeout: config.timeout,
+            signing_secrets: config.signing_secrets.clone(),
         })
     }
 
@@ -80,39 +84,70 @@ impl Target {
                 // Its status counts, whatever follows. Read to its end, the answer leaves the
                 // connection for the next attempt.
                 let _ = http_client::read(&mut answer, &mut said, ANSWER_BYTES_MAX).await;
-                Outcome::of_answer(answer.status().as_u16(), wait, &said)
+                outcome(answer.status().as_u16(), wait, &said)
             }
-            Err(reason) => Outcome::unreachable(reason),
+            Err(reason) => unreachable(reason),
+        }
+    }
+
+    /// One attempt to deliver an event that wants an answer; with the outcome it is not to be
+    /// acknowledged by.
+    pub(crate) async fn deliver_and_read(&self, delivery: &Delivery) -> Result<Reply, Outcome> {
+        let answer = self.post(delivery, self.timeout).await;
+        let answer = answer.map_err(unreachable)?;
+        let wait = retry_after(answer.headers());
+        let status = answer.status().as_u16();
+        match (read(answer).await, outcome(status, wait, b"")) {
+            (Ok(reply), Outcome::Delivered) => Ok(reply),
+            (Ok(reply), _) => Err(outcome(status, wait, &reply.body)),
+            (Err(reason), Outcome::Delivered) => {
+                let failure = Failure {
+                    reason,
+                    status: Some(status),
+                    answer: None,
+                };
+                Err(Outcome::Retry(failure, None))
+            }
+            (Err(_), other) => Err(other),
         }
     }
 
     /// One attempt to have a request answered. The error is a reason to log.
     pub(crate) async fn ask(&self, request: &Delivery, timeout: Duration) -> Result<Reply, String> {
-        let mut answer = self.post(request, timeout.min(self.timeout)).await?;
-        let status = answer.status().as_u16();
-        let content_type = answer.headers().get(CONTENT_TYPE);
-        let content_type = content_type.and_then(|value| value.to_str().ok());
-        let content_type = content_type.map(str::to_owned);
-        let mut body = BytesMut::new();
-        let read = http_client::read(&mut answer, &mut body, ANSWER_BYTES_MAX).await;
-        read.map_err(told)?;
-        Ok(Reply {
-            status,
-            content_type,
-            body: body.freeze(),
-        })
+        read(self.post(request, timeout.min(self.timeout)).await?).await
     }
 
     async fn post(&self, delivery: &Delivery, timeout: Duration) -> Answered {
+        let event = &delivery.event;
+        let mut headers = headers(event);
+        if let Some(id) = headers.get(IDEMPOTENCY_KEY).cloned() {
+            sign(&self.signing_secrets, &id, &event.data, &mut headers);
+        }
         let request = self
             .client
             .post(self.url.clone())
             .timeout(timeout)
-            .headers(headers(&delivery.event))
+            .headers(headers)
             .header(ATTEMPT, delivery.attempt)
-            .body(delivery.event.data.clone());
+            .body(event.data.clone());
         request.send().await.map_err(describe).map_err(told)
     }
+}
+
+/// The whole of an answer.
+async fn read(mut answer: Response) -> Result<Reply, String> {
+    let status = answer.status().as_u16();
+    let content_type = answer.headers().get(CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let content_type = content_type.map(str::to_owned);
+    let mut body = BytesMut::new();
+    let read = http_client::read(&mut answer, &mut body, ANSWER_BYTES_MAX).await;
+    read.map_err(told)?;
+    Ok(Reply {
+        status,
+        content_type,
+        body: body.freeze(),
+    })
 }
 
 fn headers(event: &Event) -> HeaderMap {

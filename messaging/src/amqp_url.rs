@@ -31,6 +31,11 @@ impl AmqpUrl {
     pub(crate) fn nodes(&self) -> &[AMQPUri] {
         &self.nodes
     }
+
+    /// The virtual host, of the first node.
+    pub fn vhost(&self) -> &str {
+        self.nodes.first().map_or("/", |node| &node.vhost)
+    }
 }
 
 impl FromStr for AmqpUrl {

@@ -148,7 +148,7 @@ impl Declarer {
     /// Declares everything in `topology`; idempotent.
     pub(crate) async fn declare(&self, topology: &Topology) -> Result<(), ChannelError> {
         let _turn = self.turn.lock().await;
-        topology.declare(&self.channel).await
+        topology.declare_on(&self.channel).await
     }
 }
 

@@ -25,6 +25,7 @@ use crate::{
     Backoff, Connection, Delivery, Status,
     caught::caught,
     channel::{CLOSE_DEADLINE, Channel, ChannelError, Declarer, call},
+    declaration::exclusive_queue,
     topology::Topology,
 };
 
@@ -43,7 +44,7 @@ const AFTER_PANIC: Duration = Duration::from_secs(1);
 /// What to consume, and how much of it at a time.
 #[derive(Clone, Debug)]
 pub struct ConsumerConfig {
-    /// The queue.
+    /// The queue. One that RabbitMQ is to name is called so in the topology.
     pub queue: String,
     /// What the consumer declares before it consumes, the queue included.
     pub topology: Topology,
@@ -61,6 +62,8 @@ pub enum Handled {
     Done,
     /// It is not: leave it with RabbitMQ, which delivers it again after this session.
     Left,
+    /// It is not: RabbitMQ delivers it again now, and counts that against the queue's limit.
+    Returned,
 }
 
 /// A running consumer.
@@ -161,14 +164,14 @@ where
 
     /// One life of a channel: until its first error, or until told to stop.
     async fn consume(&self, backoff: &mut Backoff) -> Result<(), ChannelError> {
-        let (mut channel, mut deliveries) = tokio::select! {
+        let (mut channel, topology, mut deliveries) = tokio::select! {
             subscribed = self.subscribe() => subscribed?,
             () = self.stop.cancelled() => return Ok(()),
         };
         backoff.reset();
         self.status.send_replace(Status::Ready);
         info!(queue = self.config.queue, "consuming");
-        let mut declare_again = pin!(self.declare_again(channel.declarer()));
+        let mut declare_again = pin!(declare_again(channel.declarer(), topology));
         loop {
             let next = async {
                 let permit = self.permits.clone().acquire_owned().await;
@@ -201,28 +204,28 @@ where
         Ok(())
     }
 
-    /// Keeps the topology as it should be, until that cannot be done.
-    async fn declare_again(&self, declarer: Declarer) -> ChannelError {
-        loop {
-            tokio::time::sleep(DECLARE_AGAIN).await;
-            match declarer.declare(&self.config.topology).await {
-                Ok(()) => {}
-                // Whether a silent RabbitMQ is lost is for the heartbeat to say. Ending the session
-                // would deliver again what is being handled.
-                Err(error) if error.is_deadline() => {}
-                Err(error) => return error,
-            }
-        }
-    }
-
-    async fn subscribe(&self) -> Result<(Channel, lapin::Consumer), ChannelError> {
+    async fn subscribe(&self) -> Result<(Channel, Topology, lapin::Consumer), ChannelError> {
         let channel = self.connection.channel().await?;
-        let deliveries = channel.while_connected(self.consume_on(&channel)).await?;
-        Ok((channel, deliveries))
+        let (topology, deliveries) = channel.while_connected(self.consume_on(&channel)).await?;
+        Ok((channel, topology, deliveries))
     }
 
-    async fn consume_on(&self, channel: &Channel) -> Result<lapin::Consumer, ChannelError> {
-        channel.declare(&self.config.topology).await?;
+    /// Declares, and consumes. The topology is the one to keep: with the name of the queue.
+    async fn consume_on(
+        &self,
+        channel: &Channel,
+    ) -> Result<(Topology, lapin::Consumer), ChannelError> {
+        let ConsumerConfig {
+            queue, topology, ..
+        } = &self.config;
+        let (queue, topology) = if topology.is_exclusive(queue) {
+            let name = exclusive_queue(channel).await?;
+            let topology = topology.with_exclusive_queue(queue, name.as_str());
+            (name, topology)
+        } else {
+            (queue.as_str().into(), topology.clone())
+        };
+        channel.declare(&topology).await?;
         // Quorum queues know no global prefetch.
         let per_consumer = BasicQosOptions { global: false };
         call(channel.basic_qos(self.config.prefetch, per_consumer)).await?;
@@ -232,13 +235,14 @@ where
             exclusive: false,
             nowait: false,
         };
-        call(channel.basic_consume(
-            self.config.queue.as_str().into(),
+        let deliveries = call(channel.basic_consume(
+            queue,
             "".into(), // RabbitMQ makes a tag up
             options,
             FieldTable::default(),
         ))
-        .await
+        .await?;
+        Ok((topology, deliveries))
     }
 
     fn handle(&self, delivery: lapin::message::Delivery, permit: OwnedSemaphorePermit) {
@@ -250,13 +254,16 @@ where
             let answered = match caught(handled).await {
                 Some(Handled::Done) => call(acker.ack(BasicAckOptions { multiple: false })).await,
                 Some(Handled::Left) => Ok(true),
+                // RabbitMQ 4.3 counts a reject against the limit, and no nack.
+                Some(Handled::Returned) => {
+                    call(acker.reject(BasicRejectOptions { requeue: true })).await
+                }
                 None => {
                     error!(
                         queue,
                         "a handler panicked; RabbitMQ gives the event up at its limit of deliveries"
                     );
                     tokio::time::sleep(AFTER_PANIC).await;
-                    // RabbitMQ 4.3 counts a reject against the limit, and no nack.
                     call(acker.reject(BasicRejectOptions { requeue: true })).await
                 }
             };
@@ -268,5 +275,19 @@ where
             }
             drop(permit);
         });
+    }
+}
+
+/// Keeps the topology as it should be, until that cannot be done.
+async fn declare_again(declarer: Declarer, topology: Topology) -> ChannelError {
+    loop {
+        tokio::time::sleep(DECLARE_AGAIN).await;
+        match declarer.declare(&topology).await {
+            Ok(()) => {}
+            // Whether a silent RabbitMQ is lost is for the heartbeat to say. Ending the session
+            // would deliver again what is being handled.
+            Err(error) if error.is_deadline() => {}
+            Err(error) => return error,
+        }
     }
 }

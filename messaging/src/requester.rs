@@ -25,14 +25,16 @@ use uuid::Uuid;
 use crate::{
     Connection, Delivery, Message, PublishError, Publisher, Status,
     channel::{Channel, ChannelError, call},
-    headers::integer,
-    message::{TRANSIENT, short},
-    topology::{Topology, request_exchange},
+    headers::{integer, text},
+    message::{PERSISTENT, TRANSIENT, short},
+    topology::{Topology, request_exchange, response_exchange},
 };
 
 const REPLY_TO: &str = "amq.rabbitmq.reply-to";
 /// HTTP status of the answer that a reply carries.
 const STATUS: &str = "x-gw-status";
+/// Who sent a request, and whom its answer is for, where it goes by an exchange.
+const SENDER: &str = "service";
 /// Requests that wait for their reply at one time.
 const PENDING_MAX: usize = 1024;
 
@@ -156,6 +158,32 @@ impl Reply {
             routing_key: reply_to.into(),
             // RabbitMQ takes a direct reply-to address for no queue and would return it.
             mandatory: false,
+            properties,
+            payload: self.body,
+        })
+    }
+
+    /// The message that carries this reply through the exchange of responses of `service` to the
+    /// sender of `request`, or `None` where the request does not name it in its header `service`.
+    pub fn into_response(self, service: &str, request: &Delivery) -> Option<Message> {
+        let headers = request.properties.headers().as_ref()?;
+        let sender = text(headers, SENDER)?;
+        let mut headers = FieldTable::default();
+        headers.insert(SENDER.into(), AMQPValue::LongString(sender.into()));
+        headers.insert(STATUS.into(), AMQPValue::LongInt(self.status.into()));
+        let mut properties = BasicProperties::default()
+            .with_delivery_mode(PERSISTENT)
+            .with_headers(headers);
+        if let Some(content_type) = self.content_type.as_deref().and_then(short) {
+            properties = properties.with_content_type(content_type);
+        }
+        if let Some(id) = request.properties.correlation_id() {
+            properties = properties.with_correlation_id(id.clone());
+        }
+        Some(Message {
+            exchange: response_exchange(service).as_str().into(),
+            routing_key: short(&request.routing_key)?,
+            mandatory: true,
             properties,
             payload: self.body,
         })

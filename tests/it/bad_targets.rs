@@ -188,7 +188,8 @@ async fn each_vice_is_a_failure_of_the_target_or_none() {
     // Metrics are of the whole process, so no other test has routes of these names.
     // These took the event, whatever came after the status: it leaves the queue.
     for name in ["flood", "bomb"] {
-        let series = format!("listener_events_total{{route=\"{name}\",outcome=\"delivered\"}} 1");
+        let series =
+            format!("subscription_events_total{{route=\"{name}\",outcome=\"delivered\"}} 1");
         eventually(name, Duration::from_secs(20), || async {
             let metrics = http::get(&listener.url("/metrics")).await.text;
             metrics.contains(&series).then_some(())

@@ -136,7 +136,7 @@ async fn a_long_outage_uses_up_no_delivery_limit() {
     let ids = post(&broker, 3).await;
 
     let metrics = listener.url("/metrics");
-    let series = "listener_events_total{route=\"limited\",outcome=\"put_back\"} ";
+    let series = "subscription_events_total{route=\"limited\",outcome=\"put_back\"} ";
     eventually("held and put back", Duration::from_secs(60), || async {
         let metrics = http::get(&metrics).await.text;
         let count = metrics.lines().find_map(|line| line.strip_prefix(series))?;

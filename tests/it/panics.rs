@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use messaging::{
-    Connection, Consumer, ConsumerConfig, Delivery, Event, Handled, Publisher,
+    Connection, Consumer, ConsumerConfig, Delivery, Event, Handled, Publisher, Source,
     topology::{Topology, route_queue},
 };
 use tests::{eventually, rabbitmq::virtual_host};
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 async fn an_event_whose_handler_panics_is_delivered_again() {
     let virtual_host = virtual_host().await;
     let connection = Connection::open("panics", &virtual_host.url.parse().unwrap());
-    let topology = Topology::route("panics", &["#".to_owned()], &[]);
+    let topology = Topology::subscription(&Source::events("panics", ["#".to_owned()]), &[], false);
     let publisher = Publisher::start(&connection, topology.clone());
     let config = ConsumerConfig {
         queue: route_queue("panics"),

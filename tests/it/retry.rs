@@ -257,7 +257,7 @@ async fn what_waits_for_its_target_for_long_goes_back_to_its_queue() {
     }
     let url = listener.url("/metrics");
     let put_back = || async {
-        let name = r#"listener_events_total{route="held",outcome="put_back"} "#;
+        let name = r#"subscription_events_total{route="held",outcome="put_back"} "#;
         let metrics = http::get(&url).await.text;
         let line = metrics.lines().find_map(|line| line.strip_prefix(name));
         line.map_or(0, |count| count.parse::<usize>().unwrap())

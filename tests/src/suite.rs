@@ -21,6 +21,8 @@ use crate::{OrPanic as _, eventually, http};
 const ANY_PORT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0));
 /// For a service that has all it needs.
 const READY_DEADLINE: Duration = Duration::from_secs(30);
+/// Where no route leads to.
+const BROKER_URL: &str = "http://broker.invalid/";
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A running service.
@@ -267,6 +269,7 @@ pub async fn listener(
             .map(|routes| write_routes(dir, routes)),
         logger_url: logger.url("").parse().or_panic("LOGGER_URL"),
         auth_url: auth.url("").parse().or_panic("AUTH_URL"),
+        broker_url: BROKER_URL.parse().or_panic("BROKER_URL"),
         dead_letters: DeadLetters::Logger,
         http: options.http(),
     };
@@ -281,6 +284,7 @@ pub async fn listener_alone(amqp_url: &str, dir: &Path, routes: &str) -> Service
         routes_file: Some(write_routes(dir, routes)),
         logger_url: nowhere.parse().or_panic("LOGGER_URL"),
         auth_url: nowhere.parse().or_panic("AUTH_URL"),
+        broker_url: BROKER_URL.parse().or_panic("BROKER_URL"),
         dead_letters: DeadLetters::Queue,
         http: http_config(),
     };

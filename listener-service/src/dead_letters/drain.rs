@@ -5,14 +5,13 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use messaging::{
-    Connection, Consumer, ConsumerConfig, DeadLetter, Delivery, Handled,
-    topology::{Topology, dead_queue, route_queue},
+    Breaker, Connection, Consumer, ConsumerConfig, DeadLetter, Delivery, Handled,
+    topology::{Topology, dead_queue},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::{
-    breaker::Breaker,
     dead_letters::{
         letter::new_letter,
         store::{Store, StoreError},
@@ -48,16 +47,17 @@ impl Drain {
         consuming: &Connection,
         shutdown: CancellationToken,
     ) -> Self {
-        let queue = route_queue(&route.name);
+        let name = &route.subscription.name;
+        let queue = route.subscription.source.queue.name().to_owned();
         let config = ConsumerConfig {
             queue: dead_queue(&queue),
-            topology: Topology::dead_letters(&route.name),
+            topology: Topology::dead_letters(&queue),
             prefetch: CONCURRENCY,
             concurrency: CONCURRENCY.into(),
         };
-        let breaker = Arc::new(Breaker::new(&format!("{}.dead", route.name), 1));
+        let breaker = Arc::new(Breaker::new(&format!("{name}.dead"), 1));
         let drainer = Arc::new(Drainer {
-            route: route.name.clone(),
+            route: name.clone(),
             queue,
             store,
             breaker: breaker.clone(),

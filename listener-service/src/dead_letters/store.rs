@@ -61,8 +61,9 @@ impl Store {
     /// # Errors
     /// When the suite's token cannot be read.
     pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
+        let headers = http_client::authorization(config.http.api_token_file.as_deref())?;
         Ok(Self {
-            client: http_client::client(config.http.api_token_file.as_deref(), DEADLINE)?,
+            client: http_client::client(headers, DEADLINE)?,
             url: config.logger_url.clone(),
         })
     }

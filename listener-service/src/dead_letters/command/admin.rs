@@ -26,7 +26,7 @@ pub(super) struct Admin {
 impl Admin {
     pub(super) fn new(addr: SocketAddr, token_file: Option<&Path>) -> anyhow::Result<Self> {
         Ok(Self {
-            client: http_client::client(token_file, DEADLINE)?,
+            client: http_client::client(http_client::authorization(token_file)?, DEADLINE)?,
             base: format!("http://{}", healthcheck::reachable(addr)),
         })
     }

@@ -7,12 +7,13 @@
 
 use std::time::Duration;
 
-use messaging::Backoff;
 use tokio::{
     sync::{Semaphore, SemaphorePermit, watch},
     time::Instant,
 };
 use tracing::{info, warn};
+
+use crate::Backoff;
 
 /// Failures in a row that open the breaker; fewer where a route makes fewer attempts, so that no
 /// event becomes a dead letter before it opens.
@@ -22,7 +23,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// See the module's documentation.
 #[derive(Debug)]
-pub(crate) struct Breaker {
+pub struct Breaker {
     route: String,
     threshold: usize,
     state: watch::Sender<State>,
@@ -44,13 +45,13 @@ struct Outage {
 }
 
 /// Leave for one attempt. Held until its result is known.
-pub(crate) struct Pass<'a> {
+pub struct Pass<'a> {
     _probe: Option<SemaphorePermit<'a>>,
 }
 
 impl Breaker {
     /// A closed breaker for a route that tries again `retries` times.
-    pub(crate) fn new(route: &str, retries: usize) -> Self {
+    pub fn new(route: &str, retries: usize) -> Self {
         Self {
             route: route.to_owned(),
             threshold: retries.clamp(1, FAILURES_MAX),
@@ -60,7 +61,7 @@ impl Breaker {
     }
 
     /// Why the route is paused, while it is.
-    pub(crate) fn open(&self) -> Option<String> {
+    pub fn open(&self) -> Option<String> {
         match &*self.state.borrow() {
             State::Closed { .. } => None,
             State::Open(outage) => Some(outage.reason.clone()),
@@ -68,7 +69,7 @@ impl Breaker {
     }
 
     /// Waits until an attempt may be made.
-    pub(crate) async fn pass(&self) -> Pass<'_> {
+    pub async fn pass(&self) -> Pass<'_> {
         let mut state = self.state.subscribe();
         loop {
             if self.probe_at().is_none() {
@@ -92,7 +93,7 @@ impl Breaker {
     }
 
     /// The target answered: it is there, whatever it said of the event.
-    pub(crate) fn answered(&self) {
+    pub fn answered(&self) {
         self.state.send_if_modified(|state| match state {
             State::Closed { failures: 0 } => false,
             State::Closed { failures } => {
@@ -109,7 +110,7 @@ impl Breaker {
     }
 
     /// The target as a whole failed, and may have said when to ask again.
-    pub(crate) fn failed(&self, reason: &str, retry_after: Option<Duration>) {
+    pub fn failed(&self, reason: &str, retry_after: Option<Duration>) {
         self.state.send_modify(|state| {
             if let State::Closed { failures } = state {
                 *failures += 1;
@@ -137,7 +138,7 @@ impl Breaker {
     }
 
     fn paused(&self) -> metrics::Gauge {
-        metrics::gauge!("listener_route_paused", "route" => self.route.clone())
+        metrics::gauge!("subscription_paused", "route" => self.route.clone())
     }
 
     fn probe_at(&self) -> Option<Instant> {

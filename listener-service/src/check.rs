@@ -1,0 +1,109 @@
+//! `listener-service check`: what is wrong with a routes file, and what RabbitMQ would be told.
+
+mod definitions;
+mod drawing;
+mod plain;
+
+use std::{
+    io::{Write as _, stdout},
+    path::PathBuf,
+};
+
+use anyhow::Context as _;
+use messaging::{
+    Subscription,
+    topology::{Declaration, Topology},
+};
+
+use crate::{Config, routes::Routes};
+
+/// Explain every mistake in a routes file, or print what the listener would declare
+///
+/// Asks no RabbitMQ. Exit code 1 when there is a mistake.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct CheckCommand {
+    /// The file [default: ROUTES_FILE, or the built-in routes]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// In which form the topology is printed.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+struct Form {
+    /// Draw it for Graphviz
+    #[arg(long)]
+    dot: bool,
+    /// Draw it as a Mermaid flowchart
+    #[arg(long)]
+    mermaid: bool,
+    /// Print it as JSON: definitions that RabbitMQ can import
+    #[arg(long)]
+    definitions: bool,
+}
+
+impl CheckCommand {
+    /// Prints the topology.
+    ///
+    /// # Errors
+    /// All mistakes of the file.
+    pub(crate) fn run(self, config: &Config) -> anyhow::Result<()> {
+        let Self { file, form } = self;
+        let mut config = config.clone();
+        if let Some(file) = file {
+            config.routes_file = Some(file);
+        }
+        let routes = Routes::load(&config)?;
+        let text = if form.dot {
+            drawing::dot(&routes)
+        } else if form.mermaid {
+            drawing::mermaid(&routes)
+        } else if form.definitions {
+            let vhost = config.amqp_url.vhost();
+            let definitions = definitions::definitions(&declarations(&routes), vhost);
+            serde_json::to_string_pretty(&definitions).context("the definitions as JSON")? + "\n"
+        } else {
+            plain::text(&routes)
+        };
+        stdout().lock().write_all(text.as_bytes())?;
+        Ok(())
+    }
+}
+
+/// All that the routes declare, each thing once.
+fn declarations(routes: &Routes) -> Vec<Declaration> {
+    let events = routes.events.iter();
+    let subscriptions = events.clone().map(|route| route.subscription.topology());
+    let answers = events.filter_map(|route| Some(Topology::responses(route.answers_for.as_ref()?)));
+    let requests = routes.requests.iter();
+    let requests = requests.map(|route| Topology::requests(&route.source));
+    let mut all = Vec::new();
+    for topology in subscriptions.chain(answers).chain(requests) {
+        for declaration in topology.declarations() {
+            if !all.contains(declaration) {
+                all.push(declaration.clone());
+            }
+        }
+    }
+    all
+}
+
+/// What becomes of an event that fails, in words.
+fn retries(subscription: &Subscription) -> String {
+    let waits: Vec<_> = subscription
+        .retries
+        .iter()
+        .map(|wait| format!("{wait:?}"))
+        .collect();
+    let place = if subscription.waits_in_hand() {
+        ", in hand"
+    } else {
+        ""
+    };
+    match waits.as_slice() {
+        [] => "no retry".to_owned(),
+        waits => format!("again after {}{place}", waits.join(", ")),
+    }
+}

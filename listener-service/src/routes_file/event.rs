@@ -1,0 +1,123 @@
+//! `[[route]]`: events to a target.
+
+use std::{num::NonZeroU32, time::Duration};
+
+use messaging::{Format, Subscription};
+use toml::{Spanned, de::DeTable};
+
+use super::{Entry, Environment, check_name, fields::Fields, flow, source, target};
+use crate::{pattern::Pattern, routes::EventRoute};
+
+const RETRIES_MAX: usize = 20;
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const FIELDS: &str = "name, exchange, queue, bindings, types, format, target, target_headers, \
+    bearer_token_file, signing_secrets, timeout_ms, concurrency, prefetch, retry_ms, \
+    rate_per_second and ordered";
+
+/// Six attempts within a quarter of an hour.
+const DEFAULT_RETRY_MS: [u64; 5] = [1_000, 5_000, 30_000, 120_000, 600_000];
+
+pub(super) fn read(
+    table: Spanned<DeTable<'_>>,
+    environment: &Environment<'_>,
+) -> Entry<EventRoute> {
+    let mut fields = Fields::new("a route", table);
+    let name = fields.required("name", check_name);
+    if let Some(name) = &name {
+        fields.describe(format!("route \"{name}\""));
+    }
+    let source = source::of_events(&mut fields, name.as_deref().unwrap_or_default());
+    let format = fields.optional("format", check_format).unwrap_or_default();
+    let types = fields.optional("types", |types: Vec<String>| {
+        let types: Result<Vec<Pattern>, _> = types.iter().map(|text| text.parse()).collect();
+        types
+    });
+    let target = target::read(&mut fields, environment);
+    let subscription = name.clone().zip(source).and_then(|(name, source)| {
+        subscription(
+            &mut fields,
+            name,
+            source,
+            format,
+            target.as_ref().map(|target| target.timeout),
+        )
+    });
+    let (at, mistakes) = fields.finish(FIELDS);
+    let route = subscription
+        .zip(target)
+        .map(|(subscription, target)| EventRoute {
+            subscription,
+            types: types.unwrap_or_default(),
+            target,
+            answers_for: None,
+        });
+    Entry {
+        at,
+        name,
+        route,
+        mistakes,
+    }
+}
+
+/// What a route and a request with a durable answer have in common.
+pub(super) fn subscription(
+    fields: &mut Fields<'_>,
+    name: String,
+    source: messaging::Source,
+    format: Format,
+    timeout: Option<Duration>,
+) -> Option<Subscription> {
+    let ordered = fields.optional("ordered", Ok).unwrap_or(false);
+    if ordered && fields.has("concurrency") {
+        fields.mistake("ordered is one event at a time: leave concurrency out");
+    }
+    let mut subscription = Subscription {
+        name,
+        source,
+        format,
+        retries: Vec::new(),
+        concurrency: 1,
+        prefetch: 1,
+        rate_per_second: fields.optional("rate_per_second", |rate: u32| {
+            NonZeroU32::new(rate).ok_or_else(|| "it must be 1 or more".to_owned())
+        }),
+        ordered,
+    };
+    let flow = flow(fields, subscription.waits_in_hand());
+    if !ordered {
+        (subscription.concurrency, subscription.prefetch) = (flow.concurrency, flow.prefetch);
+    }
+    subscription.retries = fields
+        .optional("retry_ms", check_retries)
+        .unwrap_or_else(|| DEFAULT_RETRY_MS.map(Duration::from_millis).into());
+    let attempts = u32::try_from(subscription.retries.len() + 1).unwrap_or(u32::MAX);
+    let longest = subscription.retries.iter().sum::<Duration>() + timeout? * attempts;
+    if subscription.waits_in_hand() && longest > Subscription::IN_HAND_MAX {
+        fields.mistake(format!(
+            "its events wait in hand for their next attempt, and all of retry_ms with a timeout_ms for each \
+             attempt come to {} s: more than {} s, and RabbitMQ takes the event away",
+            longest.as_secs(),
+            Subscription::IN_HAND_MAX.as_secs()
+        ));
+    }
+    Some(subscription)
+}
+
+fn check_format(format: String) -> Result<Format, String> {
+    match format.as_str() {
+        "cloudevents" => Ok(Format::CloudEvents),
+        "celery" => Ok(Format::Celery),
+        _ => Err("it must be cloudevents, which reads any message, or celery".to_owned()),
+    }
+}
+
+fn check_retries(waits: Vec<u64>) -> Result<Vec<Duration>, String> {
+    if waits.len() > RETRIES_MAX {
+        return Err(format!("there are more than {RETRIES_MAX} waits"));
+    }
+    let waits: Vec<_> = waits.into_iter().map(Duration::from_millis).collect();
+    if waits.iter().any(|wait| wait.is_zero() || *wait > DAY) {
+        return Err("a wait is 1 ms to one day".to_owned());
+    }
+    Ok(waits)
+}

@@ -1,0 +1,130 @@
+//! One table of the file, read field by field, so that one mistake does not hide the next.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, de::IntoDeserializer as _};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::mistake::Mistake;
+
+/// A table of the file. [`Self::finish`] tells what was found wrong, and what was not asked for.
+pub(super) struct Fields<'a> {
+    /// What it describes, for the mistakes in it.
+    what: String,
+    at: usize,
+    table: DeTable<'a>,
+    mistakes: Vec<Mistake>,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(what: &str, table: Spanned<DeTable<'a>>) -> Self {
+        Self {
+            what: what.to_owned(),
+            at: table.span().start,
+            table: table.into_inner(),
+            mistakes: Vec::new(),
+        }
+    }
+
+    /// Names what the table describes, once that is known.
+    pub(super) fn describe(&mut self, what: String) {
+        self.what = what;
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.table.contains_key(name)
+    }
+
+    /// What the field holds, checked; `None` when it is absent, or wrong.
+    pub(super) fn optional<T, U>(
+        &mut self,
+        name: &str,
+        check: impl FnOnce(T) -> Result<U, String>,
+    ) -> Option<U>
+    where
+        T: Deserialize<'a>,
+    {
+        let value = self.table.remove(name)?;
+        let at = value.span().start;
+        let read = T::deserialize(value.into_deserializer());
+        let checked = match read {
+            Ok(value) => check(value).map_err(|reason| (at, reason)),
+            Err(error) => {
+                let at = error.span().map_or(at, |span| span.start);
+                Err((at, error.message().to_owned()))
+            }
+        };
+        match checked {
+            Ok(value) => Some(value),
+            Err((at, reason)) => {
+                self.mistake_at(at, format!("{name}: {reason}"));
+                None
+            }
+        }
+    }
+
+    /// The same, of a field that must be there.
+    pub(super) fn required<T, U>(
+        &mut self,
+        name: &str,
+        check: impl FnOnce(T) -> Result<U, String>,
+    ) -> Option<U>
+    where
+        T: Deserialize<'a>,
+    {
+        if !self.has(name) {
+            self.mistake(format!("{name} is missing"));
+        }
+        self.optional(name, check)
+    }
+
+    /// The tables of an array of them, or nothing.
+    pub(super) fn tables(&mut self, name: &str) -> Vec<Spanned<DeTable<'a>>> {
+        let Some(value) = self.table.remove(name) else {
+            return Vec::new();
+        };
+        let at = value.span().start;
+        let DeValue::Array(values) = value.into_inner() else {
+            self.mistake_at(at, format!("write [[{name}]], in two brackets"));
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for value in values {
+            let span = value.span();
+            match value.into_inner() {
+                DeValue::Table(table) => tables.push(Spanned::new(span, table)),
+                _ => self.mistake_at(span.start, format!("{name} is no table")),
+            }
+        }
+        tables
+    }
+
+    /// Notes a mistake of the table as a whole.
+    pub(super) fn mistake(&mut self, message: impl Into<Cow<'static, str>>) {
+        self.mistake_at(self.at, message.into().into_owned());
+    }
+
+    fn mistake_at(&mut self, at: usize, message: String) {
+        self.mistakes.push(Mistake { at, message });
+    }
+
+    /// Where the table begins, and all that is wrong with it; fields that nobody asked for, too.
+    pub(super) fn finish(mut self, known: &str) -> (usize, Vec<Mistake>) {
+        let unknown: Vec<_> = self
+            .table
+            .keys()
+            .map(|name| (name.span().start, name.get_ref().to_string()))
+            .collect();
+        for (at, name) in unknown {
+            self.mistake_at(at, format!("there is no field {name}; there are {known}"));
+        }
+        let what = &self.what;
+        for mistake in &mut self.mistakes {
+            mistake.message = format!("{what}: {}", mistake.message);
+        }
+        (self.at, self.mistakes)
+    }
+}

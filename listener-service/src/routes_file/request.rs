@@ -1,0 +1,121 @@
+//! `[[request]]`: requests to a service, which a target answers.
+
+use messaging::{Binding, Exchange, ExchangeKind, Format, Queue, Source, topology};
+use toml::{Spanned, de::DeTable};
+
+use super::{
+    Entry, Environment, check_key, check_name, event, fields::Fields, flow, source, target,
+};
+use crate::routes::{EventRoute, RequestRoute};
+
+const FIELDS: &str = "service and key, or name and queue; target, target_headers, \
+    bearer_token_file, signing_secrets, timeout_ms, concurrency, prefetch and reply; with \
+    reply = \"response-exchange\" also retry_ms, rate_per_second and ordered";
+
+/// What a `[[request]]` is.
+pub(super) enum Read {
+    /// Its sender waits, for a moment, at a queue of its own.
+    Awaited(Entry<RequestRoute>),
+    /// Its answer goes through an exchange and into a queue that waits for as long as it takes.
+    Durable(Entry<EventRoute>),
+}
+
+#[derive(PartialEq, Eq)]
+enum ReplyBy {
+    ReplyTo,
+    ResponseExchange,
+}
+
+pub(super) fn read(table: Spanned<DeTable<'_>>, environment: &Environment<'_>) -> Read {
+    let mut fields = Fields::new("a request route", table);
+    let reply = fields
+        .optional("reply", check_reply)
+        .unwrap_or(ReplyBy::ReplyTo);
+    let of_service = fields.has("service") || !fields.has("queue");
+    let name = fields.required(if of_service { "service" } else { "name" }, check_name);
+    if let Some(name) = &name {
+        fields.describe(format!("request route \"{name}\""));
+    }
+    let source = if of_service {
+        let key = fields.required("key", |key: String| check_key(&key).map(|()| key));
+        name.as_deref()
+            .zip(key)
+            .map(|(service, key)| to_service(service, key))
+    } else {
+        plain_queue(&mut fields)
+    };
+    let target = target::read(&mut fields, environment);
+    if reply == ReplyBy::ReplyTo {
+        let flow = flow(&mut fields, false);
+        let (at, mistakes) = fields.finish(FIELDS);
+        let parts = name.clone().zip(source).zip(target);
+        let route = parts.map(|((name, source), target)| RequestRoute {
+            name,
+            source,
+            flow,
+            target,
+        });
+        return Read::Awaited(Entry {
+            at,
+            name,
+            route,
+            mistakes,
+        });
+    }
+    if !of_service {
+        fields.mistake("answers through a response exchange belong to a service and a key");
+    }
+    let timeout = target.as_ref().map(|target| target.timeout);
+    let subscription = name.clone().zip(source).and_then(|(name, source)| {
+        event::subscription(&mut fields, name, source, Format::CloudEvents, timeout)
+    });
+    let (at, mistakes) = fields.finish(FIELDS);
+    let route = subscription
+        .zip(target)
+        .map(|(subscription, target)| EventRoute {
+            subscription,
+            types: Vec::new(),
+            target,
+            answers_for: name.clone(),
+        });
+    Read::Durable(Entry {
+        at,
+        name,
+        route,
+        mistakes,
+    })
+}
+
+fn to_service(service: &str, key: String) -> Source {
+    Source {
+        exchange: Some(Exchange {
+            name: topology::request_exchange(service),
+            kind: ExchangeKind::Direct,
+            existing: false,
+        }),
+        queue: Queue::Own(topology::request_queue(service)),
+        bindings: vec![Binding::Key(key)],
+    }
+}
+
+/// A queue that requests are sent to by its name.
+fn plain_queue(fields: &mut Fields<'_>) -> Option<Source> {
+    let queue = source::queue(fields, "")?;
+    if matches!(queue, Queue::Exclusive(_)) {
+        fields.mistake("nobody knows the name of an exclusive queue to send requests to");
+        return None;
+    }
+    Some(Source {
+        exchange: None,
+        queue,
+        bindings: Vec::new(),
+    })
+}
+
+fn check_reply(reply: String) -> Result<ReplyBy, String> {
+    match reply.as_str() {
+        "reply-to" => Ok(ReplyBy::ReplyTo),
+        "response-exchange" => Ok(ReplyBy::ResponseExchange),
+        _ => Err("it must be reply-to or response-exchange".to_owned()),
+    }
+}

@@ -1,0 +1,114 @@
+//! Where a route delivers to, and with which secrets.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use url::Url;
+
+use super::{Environment, fields::Fields};
+use crate::{http_client::bearer, signing::SigningSecret, target::TargetConfig, template::expand};
+
+const TIMEOUT_MAX: Duration = Duration::from_secs(10 * 60);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
+const SECRETS_MAX: usize = 8;
+/// What a delivery says itself.
+const OWN_HEADERS: [&str; 8] = [
+    "content-type",
+    "content-length",
+    "content-encoding",
+    "transfer-encoding",
+    "host",
+    "connection",
+    "idempotency-key",
+    "traceparent",
+];
+const OWN_PREFIXES: [&str; 3] = ["ce-", "webhook-", "x-gw-"];
+
+pub(super) fn read(fields: &mut Fields<'_>, environment: &Environment<'_>) -> Option<TargetConfig> {
+    let variable = environment.variable;
+    let mut is_own = false;
+    let url = fields.required("target", |template: String| {
+        let own = ["${LOGGER_URL}", "${AUTH_URL}"];
+        is_own = own.iter().any(|url| template.starts_with(url));
+        let text = expand(&template, variable)?;
+        let url: Url = text
+            .parse()
+            .map_err(|error| format!("{template}: {error}"))?;
+        match url.scheme() {
+            "http" | "https" => Ok(url),
+            _ => Err(format!("{template} is not http or https")),
+        }
+    });
+    let timeout = fields.optional("timeout_ms", |milliseconds: u64| {
+        let timeout = Duration::from_millis(milliseconds);
+        if timeout.is_zero() || timeout > TIMEOUT_MAX {
+            return Err(format!("it must be 1 to {}", TIMEOUT_MAX.as_millis()));
+        }
+        Ok(timeout)
+    });
+    let headers = fields.optional("target_headers", |headers: BTreeMap<String, String>| {
+        let headers = headers.into_iter();
+        headers
+            .map(|(name, value)| header(&name, &value, variable))
+            .collect::<Result<HeaderMap, _>>()
+    });
+    let token = fields.optional("bearer_token_file", |path: PathBuf| {
+        bearer(&path).map_err(|error| format!("{error:#}"))
+    });
+    let secrets = fields.optional("signing_secrets", |templates: Vec<String>| {
+        if templates.is_empty() || templates.len() > SECRETS_MAX {
+            return Err(format!("there must be 1 to {SECRETS_MAX} of them"));
+        }
+        let secrets = templates.iter();
+        secrets
+            .map(|template| expand(template, variable)?.parse())
+            .collect::<Result<Vec<SigningSecret>, String>>()
+    });
+    let mut headers = headers.unwrap_or_default();
+    if token.is_some() && headers.contains_key(AUTHORIZATION) {
+        fields.mistake("bearer_token_file and target_headers both set Authorization");
+    }
+    // The suite's own services share one token, so a route to one of them has it without being told.
+    let own = environment.own_token_file.filter(|_| is_own);
+    let token = match (token, own) {
+        (None, Some(path)) if !headers.contains_key(AUTHORIZATION) => match bearer(path) {
+            Ok(token) => Some(token),
+            Err(error) => {
+                fields.mistake(format!("{error:#}"));
+                None
+            }
+        },
+        (token, _) => token,
+    };
+    if let Some(token) = token {
+        headers.insert(AUTHORIZATION, token);
+    }
+    Some(TargetConfig {
+        url: url?,
+        timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
+        headers,
+        signing_secrets: secrets.unwrap_or_default(),
+    })
+}
+
+/// A header with a value that may be secret.
+fn header(
+    name: &str,
+    template: &str,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<(HeaderName, HeaderValue), String> {
+    let parsed: HeaderName = name
+        .parse()
+        .map_err(|_| format!("\"{name}\" is no name of a header"))?;
+    let own = OWN_HEADERS.contains(&parsed.as_str())
+        || OWN_PREFIXES
+            .iter()
+            .any(|prefix| parsed.as_str().starts_with(prefix));
+    if own {
+        return Err(format!("{name} is set by each delivery itself"));
+    }
+    let mut value = HeaderValue::try_from(expand(template, variable)?)
+        .map_err(|_| format!("the value of {name} cannot be sent in a header"))?;
+    value.set_sensitive(true);
+    Ok((parsed, value))
+}

@@ -1,0 +1,326 @@
+//! What a file of routes may say, and what is said of one that is wrong.
+
+use std::{collections::HashSet, num::NonZeroU32, time::Duration};
+
+use messaging::{Binding, ExchangeKind, Format, Queue, Value};
+use proptest::prelude::*;
+use reqwest::header::AUTHORIZATION;
+
+use super::*;
+
+fn parse(text: &str) -> Result<Routes, String> {
+    let broker_url = "http://localhost:8080".parse().unwrap();
+    let environment = Environment {
+        variable: &|name| match name {
+            "LOGGER_URL" => Some("http://logger:8082/".to_owned()),
+            "SECRET" => Some("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw".to_owned()),
+            _ => None,
+        },
+        own_token_file: None,
+        broker_url: &broker_url,
+    };
+    read(text, &environment).map_err(|mistakes| mistakes.to_string())
+}
+
+/// A route with what it must have, and `lines`.
+fn route(lines: &str) -> String {
+    let lines = format!("{lines}\n");
+    let default = |name: &str, line: &str| {
+        let has = lines.lines().any(|line| line.starts_with(name));
+        if has {
+            String::new()
+        } else {
+            format!("{line}\n")
+        }
+    };
+    format!(
+        "[[route]]\n{}{}{}{lines}",
+        default("name", "name = \"mailer\""),
+        default("bindings", "bindings = [\"a\"]"),
+        default("target", "target = \"http://x/\""),
+    )
+}
+
+fn one(lines: &str) -> crate::routes::EventRoute {
+    parse(&route(lines)).unwrap().events.remove(0)
+}
+
+#[test]
+fn a_route_has_good_defaults() {
+    let route = one("");
+    let subscription = &route.subscription;
+    let queue = "events.topic.exchange.queue.mailer";
+    assert_eq!(subscription.source.queue, Queue::Own(queue.to_owned()));
+    assert_eq!((subscription.concurrency, subscription.prefetch), (32, 64));
+    assert_eq!(subscription.retries.len(), 5);
+    assert_eq!(route.target.timeout, Duration::from_secs(10));
+    assert!(route.types.is_empty() && !subscription.ordered);
+}
+
+#[test]
+fn a_route_takes_every_kind_of_exchange_and_queue() {
+    let source = |lines: &str| one(lines).subscription.source;
+    let direct = source(
+        "exchange = { name = \"order-exchange\", kind = \"direct\" }\nqueue = \"email-queue\"\n\
+         bindings = [\"order.placed\", \"any: thing\"]",
+    );
+    assert_eq!(direct.exchange.unwrap().kind, ExchangeKind::Direct);
+    assert_eq!(direct.queue, Queue::Own("email-queue".to_owned()));
+    assert_eq!(direct.bindings.len(), 2);
+
+    let text = "[[route]]\nname = \"copy\"\ntarget = \"http://x/\"\nqueue = { exclusive = true }\n\
+         exchange = { name = \"amq.fanout\", kind = \"fanout\", existing = true }\n";
+    let fanout = parse(text).unwrap().events.remove(0).subscription;
+    assert_eq!(
+        fanout.source.queue,
+        Queue::Exclusive("amq.fanout.queue.copy".to_owned())
+    );
+    assert_eq!(fanout.source.bindings, [Binding::Key(String::new())]);
+    assert!(fanout.source.exchange.as_ref().unwrap().existing && fanout.waits_in_hand());
+    assert_eq!(fanout.prefetch, fanout.concurrency);
+
+    let headers = source(
+        "exchange = { name = \"reports\", kind = \"headers\" }\n\
+         bindings = [{ match = \"any\", headers = { format = \"pdf\", pages = 3, final = true } }]",
+    );
+    let [Binding::Headers { match_all, headers }] = headers.bindings.as_slice() else {
+        panic!("{headers:?}");
+    };
+    assert!(!match_all);
+    assert_eq!(headers["format"], Value::Text("pdf".to_owned()));
+    assert_eq!(headers["pages"], Value::Integer(3));
+    assert_eq!(headers["final"], Value::Boolean(true));
+
+    let text = "[[route]]\nname = \"a\"\ntarget = \"http://x/\"\nqueue = { name = \"q\", existing = true }\n";
+    let existing = parse(text).unwrap().events.remove(0).subscription.source;
+    assert_eq!(existing.queue, Queue::Existing("q".to_owned()));
+    assert!(existing.exchange.is_none() && existing.bindings.is_empty());
+}
+
+#[test]
+fn a_route_takes_all_else() {
+    let route = one(
+        "types = [\"order.*\"]\nformat = \"celery\"\ntarget = \"${LOGGER_URL}/log\"\n\
+         target_headers = { X-Team = \"blue\", Authorization = \"Basic ${SECRET}\" }\n\
+         signing_secrets = [\"${SECRET}\", \"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"]\nordered = true\n\
+         timeout_ms = 5\nrate_per_second = 7\nretry_ms = [1]",
+    );
+    assert_eq!(route.subscription.format, Format::Celery);
+    assert_eq!(route.subscription.rate_per_second, NonZeroU32::new(7));
+    assert_eq!(route.subscription.concurrency, 1);
+    assert_eq!(route.target.url.as_str(), "http://logger:8082/log");
+    assert_eq!(route.target.headers["x-team"], "blue");
+    assert!(route.target.headers[AUTHORIZATION].is_sensitive());
+    assert_eq!(route.target.signing_secrets.len(), 2);
+    assert!(route.types[0].matches("order.placed"));
+}
+
+#[test]
+fn a_request_is_awaited_or_durable() {
+    let routes = parse(
+        "[[request]]\nservice = \"users\"\nkey = \"get\"\ntarget = \"http://x/\"\n\
+         [[request]]\nname = \"fib\"\nqueue = \"rpc_queue\"\ntarget = \"http://x/\"\n\
+         [[request]]\nservice = \"orders\"\nkey = \"get\"\nreply = \"response-exchange\"\ntarget = \"http://x/\"\n",
+    )
+    .unwrap();
+    let [users, fib] = routes.requests.as_slice() else {
+        panic!("{routes:?}");
+    };
+    let queue = "users.direct.exchange.request.queue";
+    assert_eq!(users.source.queue, Queue::Own(queue.to_owned()));
+    assert!(fib.source.exchange.is_none());
+    assert_eq!(routes.events[0].answers_for.as_deref(), Some("orders"));
+}
+
+#[test]
+fn a_mistake_is_told_with_its_line() {
+    for (line, said) in [
+        ("name = \"a.b\"", "name: it must have 1 to 100"),
+        ("concurrency = 0", "concurrency: it must be 1 to 1024"),
+        ("concurrency = \"3\"", "concurrency: invalid type"),
+        (
+            "prefetch = 3",
+            "prefetch: 3 is less than the concurrency, 32",
+        ),
+        ("timeout_ms = 0", "timeout_ms: it must be"),
+        ("retry_ms = [0]", "retry_ms: a wait is"),
+        ("retries = [1]", "no field retries"),
+        ("rate_per_second = 0", "rate_per_second: it must be"),
+        ("format = \"xml\"", "format: it must be"),
+        ("types = [\"a..b\"]", "types: \"a..b\" is no pattern"),
+        ("bindings = []", "bindings: it is empty"),
+        ("bindings = [\"a*\"]", "\"a*\" is no pattern"),
+        ("bindings = [\"a b\"]", "\"a b\" is no pattern"),
+        (
+            "bindings = [{ match = \"all\", headers = { a = 1 } }]",
+            "only a headers exchange",
+        ),
+        ("bindings = [3]", "write \"key\", or {"),
+        ("target = \"ftp://x/\"", "is not http or https"),
+        ("target = \"${NO_SUCH}/\"", "${NO_SUCH} is not set"),
+        (
+            "target_headers = { ce-id = \"1\" }",
+            "ce-id is set by each delivery",
+        ),
+        (
+            "target_headers = { \"a b\" = \"1\" }",
+            "no name of a header",
+        ),
+        ("bearer_token_file = \"/no/such\"", "/no/such"),
+        ("signing_secrets = [\"short\"]", "a secret"),
+        ("queue = { exclusive = false }", "leave it out"),
+        ("queue = \"amq.mine\"", "RabbitMQ's own"),
+        (
+            "exchange = { name = \"x\", kind = \"topical\" }",
+            "exchange: unknown variant",
+        ),
+        (
+            "exchange = { name = \"amq.topic\", kind = \"topic\" }",
+            "existing = true",
+        ),
+        (
+            "exchange = { name = \"x\", kind = \"headers\" }",
+            "a headers exchange takes",
+        ),
+        (
+            "exchange = { name = \"x\", kind = \"fanout\" }",
+            "leave bindings out",
+        ),
+        ("ordered = true\nconcurrency = 2", "leave concurrency out"),
+        ("ordered = true\nprefetch = 2", "wait in hand"),
+        (
+            "ordered = true\nretry_ms = [3600000]",
+            "RabbitMQ takes the event away",
+        ),
+    ] {
+        let text = format!("# a comment\n\n{}", route(line));
+        let refusal = parse(&text).unwrap_err();
+        assert!(refusal.contains(said), "{line}: {refusal}");
+        // Of the line itself, or of the table where it is wrong as a whole.
+        let first = line.lines().next().unwrap();
+        let own = text.lines().position(|other| other == first).unwrap() + 1;
+        let is_told = [own, own + 1, 3, 5]
+            .iter()
+            .any(|line| refusal.contains(&format!("line {line}: ")));
+        assert!(is_told, "{line}: {refusal}");
+    }
+    let direct = "exchange = { name = \"x\", kind = \"direct\" }\nbindings = [\"a.*\"]";
+    assert!(
+        parse(&route(direct))
+            .unwrap_err()
+            .contains("without wildcards")
+    );
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let text = "[[route]]\nname = \"one\"\nbindings = \"a\"\ntimeout_ms = 0\n\n\
+                [[route]]\nname = \"one\"\nbindings = [\"a\"]\ntarget = \"http://x/\"\n\n\
+                [[route]]\nname = \"two\"\nbindings = [\"a\"]\ntarget = \"http://x/\"\n\
+                queue = \"events.topic.exchange.queue.one\"\n[[request]]\n[other]\n";
+    let refusal = parse(text).unwrap_err();
+    let mut lines: Vec<_> = refusal
+        .lines()
+        .map(|line| line.split(": ").next().unwrap())
+        .collect();
+    lines.dedup();
+    assert_eq!(
+        lines,
+        [
+            "line 1", "line 3", "line 4", "line 6", "line 11", "line 16", "line 17"
+        ],
+        "{refusal}"
+    );
+    let repeated = format!("{0}{0}", route(""));
+    assert!(
+        parse(&repeated)
+            .unwrap_err()
+            .contains("line 6: route \"mailer\": the name is taken")
+    );
+    assert!(parse("").unwrap_err().contains("there is no [[route]]"));
+    assert!(
+        parse("[[route]\nname = 1 2\n")
+            .unwrap_err()
+            .contains("line 1: ")
+    );
+}
+
+#[test]
+fn a_route_that_would_run_in_circles_is_refused() {
+    let to = |name: &str, key: &str, path: &str| {
+        format!(
+            "[[route]]\nname = \"{name}\"\nbindings = [\"{key}\"]\ntarget = \"http://127.0.0.1:8080{path}\"\n"
+        )
+    };
+    for text in [
+        to("a", "order.*", "/events"),
+        to("a", "order.*", "/events/order.copied"),
+        to("a", "#", "/handle"),
+        to("a", "order.*", "/events/mail.sent") + &to("b", "mail.#", "/events/order.placed"),
+    ] {
+        let refusal = parse(&text).unwrap_err();
+        assert!(
+            refusal.contains("come back to it for ever"),
+            "{text}: {refusal}"
+        );
+    }
+    for text in [
+        to("a", "order.*", "/events/mail.sent"),
+        to("a", "order.*", "/events/mail.sent") + &to("b", "mail.#", "/events/done"),
+        to("a", "order.*", "/elsewhere"),
+        to("a", "#", "/events").replace("8080", "8090"),
+    ] {
+        assert!(parse(&text).is_ok(), "{text}");
+    }
+}
+
+/// One line of a file of routes, most of them as they should be.
+fn line() -> impl Strategy<Value = String> {
+    prop_oneof![
+        2 => "\\[\\[(route|request)\\]\\]",
+        2 => "(name|service|key) = \"[a-z.#]{0,5}\"",
+        2 => "bindings = \\[\"[a-z.#*]{0,8}\"\\]",
+        2 => "target = \"(http://a/|\\$\\{LOGGER_URL\\}/|\\$\\{NO_SUCH\\}|[ -!#-~]{0,9})\"",
+        2 => "(concurrency|prefetch|timeout_ms) = -?[0-9]{1,20}",
+        2 => "retry_ms = \\[[0-9]{1,20}, 1000\\]",
+        1 => "queue = (\"[a-z]?\"|\\{ (exclusive|existing) = true \\})",
+        1 => "exchange = \\{ name = \"[a-z]\", kind = \"(topic|direct|fanout|headers)\" \\}",
+        1 => "(ordered = true|reply = \"response-exchange\")",
+        1 => any::<String>(),
+    ]
+}
+
+proptest! {
+    /// A file that is accepted names nothing twice, and keeps to every limit.
+    #[test]
+    fn any_text_is_a_file_of_routes_or_refused(
+        lines in proptest::collection::vec(line(), 0..12),
+    ) {
+        let Ok(routes) = parse(&lines.join("\n")) else {
+            return Ok(());
+        };
+        let events = routes.events.iter().map(|route| &route.subscription);
+        let flows = events.clone().map(|route| (route.concurrency, route.prefetch));
+        let requests = routes.requests.iter().map(|route| (route.flow.concurrency, route.flow.prefetch));
+        for (concurrency, prefetch) in flows.chain(requests) {
+            prop_assert!(concurrency >= 1 && prefetch >= concurrency);
+        }
+        let names: HashSet<_> = events.clone().map(|route| &route.name).collect();
+        prop_assert_eq!(names.len(), routes.events.len());
+    }
+
+    #[test]
+    fn a_file_of_one_route_is_accepted_as_it_is_written(
+        name in "[A-Za-z0-9_-]{1,100}", concurrency in 1..=1024_u16, ahead in 0..=1000_u16,
+        wait in 1..=86_400_000_u64,
+    ) {
+        let prefetch = concurrency + ahead;
+        let route = one(&format!(
+            "name = \"{name}\"\nconcurrency = {concurrency}\nprefetch = {prefetch}\nretry_ms = [{wait}]"
+        ));
+        prop_assert_eq!(route.subscription.name, name);
+        prop_assert_eq!(route.subscription.concurrency, concurrency);
+        prop_assert_eq!(route.subscription.prefetch, prefetch);
+        prop_assert_eq!(route.subscription.retries, [Duration::from_millis(wait)]);
+    }
+}

@@ -1,0 +1,314 @@
+//! The routes at work, and their change while they are.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use futures_util::future::join_all;
+use messaging::{Connection, Consumer, Queue, Source, Status, Subscriber};
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    dead_letters::{Drain, Store},
+    event_route, request_route,
+    routes::{EventRoute, RequestRoute, Routes},
+    target::Target,
+};
+
+/// All routes at work.
+pub(crate) struct Running {
+    pub(crate) consuming: Connection,
+    pub(crate) publishing: Connection,
+    store: Option<Store>,
+    shutdown: CancellationToken,
+    drain_timeout: Duration,
+    routes: Mutex<Vec<Arc<RunningRoute>>>,
+    /// One change at a time.
+    change: tokio::sync::Mutex<()>,
+}
+
+/// A route at work.
+pub(crate) struct RunningRoute {
+    route: Route,
+    work: Work,
+}
+
+/// A route of either kind.
+#[derive(Clone, PartialEq, Eq)]
+enum Route {
+    Events(EventRoute),
+    Requests(RequestRoute),
+}
+
+/// A route to be, in a change.
+enum Planned {
+    Kept(Arc<RunningRoute>),
+    Fresh(Box<Route>, Target),
+}
+
+enum Work {
+    Events {
+        subscriber: Subscriber,
+        /// Of its dead letters, where they are drained.
+        drain: Option<Drain>,
+    },
+    Requests(Consumer),
+}
+
+/// What a reload changed, by the names of routes.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Changes {
+    pub(crate) added: Vec<String>,
+    pub(crate) changed: Vec<String>,
+    pub(crate) removed: Vec<String>,
+    pub(crate) unchanged: Vec<String>,
+    /// Queues that are consumed no more, and still get events until they are deleted.
+    pub(crate) left_queues: Vec<String>,
+}
+
+impl Running {
+    /// Starts `routes`.
+    ///
+    /// # Errors
+    /// When a target cannot be used as configured.
+    pub(crate) fn start(
+        routes: Routes,
+        consuming: Connection,
+        publishing: Connection,
+        store: Option<Store>,
+        drain_timeout: Duration,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let running = Self {
+            consuming,
+            publishing,
+            store,
+            shutdown,
+            drain_timeout,
+            routes: Mutex::default(),
+            change: tokio::sync::Mutex::default(),
+        };
+        let mut started = Vec::new();
+        for route in routes.into_list() {
+            let target = route.target()?;
+            started.push(running.begin(route, target));
+        }
+        running.replace(started);
+        Ok(running)
+    }
+
+    /// The routes at work now.
+    pub(crate) fn list(&self) -> Vec<Arc<RunningRoute>> {
+        let routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        routes.clone()
+    }
+
+    /// Makes `routes` the ones at work. What did not change is not touched; what did finishes the
+    /// deliveries in hand before it starts anew.
+    ///
+    /// # Errors
+    /// When a target cannot be used as configured; then nothing is changed.
+    pub(crate) async fn change(&self, routes: Routes) -> anyhow::Result<Changes> {
+        let _turn = self.change.lock().await;
+        let mut old = self.list();
+        let mut changes = Changes::default();
+        let mut plan = Vec::new();
+        for route in routes.into_list() {
+            let name = route.name().to_owned();
+            if let Some(index) = old.iter().position(|running| running.route == route) {
+                plan.push(Planned::Kept(old.swap_remove(index)));
+                changes.unchanged.push(name);
+                continue;
+            }
+            let was_there = old.iter().any(|running| running.name() == name);
+            let list = if was_there {
+                &mut changes.changed
+            } else {
+                &mut changes.added
+            };
+            list.push(name);
+            let target = route.target()?;
+            plan.push(Planned::Fresh(Box::new(route), target));
+        }
+        let gone = old.iter().map(|running| running.name().to_owned());
+        changes.removed = gone
+            .filter(|name| !changes.changed.contains(name))
+            .collect();
+
+        join_all(old.iter().map(|route| route.stop(self.drain_timeout))).await;
+        for route in &old {
+            let new = plan.iter().map(Planned::route);
+            changes
+                .left_queues
+                .extend(self.unbind(&route.route, new).await);
+        }
+        if self.shutdown.is_cancelled() {
+            return Ok(changes);
+        }
+        let running = plan.into_iter().map(|planned| match planned {
+            Planned::Kept(route) => route,
+            Planned::Fresh(route, target) => self.begin(*route, target),
+        });
+        self.replace(running.collect());
+        info!(?changes, "the routes are changed");
+        Ok(changes)
+    }
+
+    /// Finishes the deliveries in hand of every route.
+    pub(crate) async fn drain(&self) {
+        let routes = self.list();
+        join_all(routes.iter().map(|route| route.stop(self.drain_timeout))).await;
+    }
+
+    /// Takes back the bindings of `old` that no route asks for any more, where its queue is still
+    /// consumed. A queue that is not is returned, and left as it is: what is in it stays.
+    async fn unbind<'a>(
+        &self,
+        old: &Route,
+        mut new: impl Iterator<Item = &'a Route>,
+    ) -> Option<String> {
+        let queue = &old.source().queue;
+        if matches!(queue, Queue::Exclusive(_)) {
+            return None; // gone with its consumer
+        }
+        let Some(route) = new.find(|route| route.source().queue == *queue) else {
+            return Some(queue.name().to_owned());
+        };
+        let (old, new) = (old.source(), route.source());
+        let Some(exchange) = &old.exchange else {
+            return None;
+        };
+        let is_kept = |binding| old.exchange == new.exchange && new.bindings.contains(binding);
+        for binding in old.bindings.iter().filter(|binding| !is_kept(binding)) {
+            let (queue, exchange) = (queue.name(), &exchange.name);
+            if let Err(error) = self.consuming.unbind(queue, exchange, binding).await {
+                warn!(queue, exchange, ?binding, error, "cannot unbind");
+            }
+        }
+        None
+    }
+
+    fn begin(&self, route: Route, target: Target) -> Arc<RunningRoute> {
+        let (consuming, publishing) = (&self.consuming, &self.publishing);
+        let work = match &route {
+            Route::Events(route) => {
+                let shutdown = self.shutdown.clone();
+                let store = self.store.clone();
+                Work::Events {
+                    subscriber: event_route::start(
+                        route,
+                        target,
+                        consuming,
+                        publishing,
+                        shutdown.clone(),
+                    ),
+                    drain: store.map(|store| Drain::start(route, store, consuming, shutdown)),
+                }
+            }
+            Route::Requests(route) => {
+                Work::Requests(request_route::start(route, target, consuming, publishing))
+            }
+        };
+        Arc::new(RunningRoute { route, work })
+    }
+
+    fn replace(&self, routes: Vec<Arc<RunningRoute>>) {
+        *self.routes.lock().unwrap_or_else(PoisonError::into_inner) = routes;
+    }
+}
+
+impl RunningRoute {
+    pub(crate) fn name(&self) -> &str {
+        self.route.name()
+    }
+
+    pub(crate) fn target(&self) -> String {
+        match &self.route {
+            Route::Events(route) => route.target.to_string(),
+            Route::Requests(route) => route.target.to_string(),
+        }
+    }
+
+    /// Whether deliveries come in.
+    pub(crate) fn status(&self) -> Status {
+        match &self.work {
+            Work::Events { subscriber, .. } => subscriber.status(),
+            Work::Requests(consumer) => consumer.status(),
+        }
+    }
+
+    /// Why it is paused. A request waits for no target longer than its sender does.
+    pub(crate) fn outage(&self) -> Option<String> {
+        match &self.work {
+            Work::Events { subscriber, .. } => subscriber.outage(),
+            Work::Requests(_) => None,
+        }
+    }
+
+    pub(crate) fn dead_letters(&self) -> Option<&Drain> {
+        match &self.work {
+            Work::Events { drain, .. } => drain.as_ref(),
+            Work::Requests(_) => None,
+        }
+    }
+
+    async fn stop(&self, deadline: Duration) {
+        match &self.work {
+            Work::Events { subscriber, drain } => {
+                let dead_letters = async {
+                    if let Some(drain) = drain {
+                        drain.consumer.drain(deadline).await;
+                    }
+                };
+                tokio::join!(subscriber.drain(deadline), dead_letters);
+            }
+            Work::Requests(consumer) => consumer.drain(deadline).await,
+        }
+    }
+}
+
+impl Planned {
+    fn route(&self) -> &Route {
+        match self {
+            Self::Kept(running) => &running.route,
+            Self::Fresh(route, _) => route,
+        }
+    }
+}
+
+impl Route {
+    fn name(&self) -> &str {
+        match self {
+            Self::Events(route) => &route.subscription.name,
+            Self::Requests(route) => &route.name,
+        }
+    }
+
+    fn source(&self) -> &Source {
+        match self {
+            Self::Events(route) => &route.subscription.source,
+            Self::Requests(route) => &route.source,
+        }
+    }
+
+    fn target(&self) -> anyhow::Result<Target> {
+        let config = match self {
+            Self::Events(route) => &route.target,
+            Self::Requests(route) => &route.target,
+        };
+        Target::new(config).with_context(|| format!("route \"{}\"", self.name()))
+    }
+}
+
+impl Routes {
+    fn into_list(self) -> Vec<Route> {
+        let events = self.events.into_iter().map(Route::Events);
+        events
+            .chain(self.requests.into_iter().map(Route::Requests))
+            .collect()
+    }
+}

@@ -1,0 +1,20 @@
+//! What an attempt to handle an event came to.
+
+use std::time::Duration;
+
+use crate::Failure;
+
+/// The result of one attempt, which decides what becomes of the event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is done.
+    Delivered,
+    /// It is none of this subscription's business.
+    Ignored,
+    /// It failed on this event and may succeed another time, no sooner than the duration says.
+    Retry(Failure, Option<Duration>),
+    /// Whatever handles the events is away as a whole or cannot keep up, whatever the event.
+    Down(Failure, Option<Duration>),
+    /// It will not succeed, however often it is tried.
+    Reject(Failure),
+}
