@@ -73,7 +73,8 @@ class Goamqp:
 
 
 def show(message, headers):
-    print(f"event {json.dumps(message)} from {headers.get('service')}")
+    sender = headers.get("service", "a service that gives no name")
+    print(f"event {json.dumps(message)} from {sender}")
 
 
 def answer(message, _headers):

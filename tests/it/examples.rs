@@ -73,3 +73,30 @@ async fn drained(virtual_host: &VirtualHost, queue: &str) {
     })
     .await;
 }
+
+/// Without blank lines and comments.
+fn settings(routes: &str) -> Vec<&str> {
+    let lines = routes.lines().map(|line| line.split('#').next());
+    let settings = lines.flatten().map(str::trim_end);
+    settings.filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn readmes_show_the_routes_that_run() {
+    for example in [
+        "celery",
+        "goamqp",
+        "headers",
+        "order-email",
+        "publish-subscribe",
+        "redelivery",
+        "rpc",
+    ] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+        let readme = std::fs::read_to_string(folder.join(example).join("README.md")).unwrap();
+        let (_before, shown) = readme.split_once("```toml\n").unwrap();
+        let (shown, _after) = shown.split_once("```").unwrap();
+        let routes = routes(&format!("{example}/routes.toml"), &[]);
+        assert_eq!(settings(shown), settings(&routes), "{example}");
+    }
+}
