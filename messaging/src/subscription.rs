@@ -132,6 +132,7 @@ impl Subscriber {
             topology: subscription.topology(),
             prefetch: subscription.prefetch,
             concurrency: subscription.concurrency.into(),
+            ordered: subscription.ordered,
         };
         let forwarder = Arc::new(Forwarder {
             breaker: breaker.clone(),

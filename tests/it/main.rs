@@ -36,6 +36,8 @@ mod rabbitmq_away;
 mod replies;
 mod retry;
 mod rolling_restart;
+mod routes;
 mod starved;
 mod suite_token;
 mod topology;
+mod typed;

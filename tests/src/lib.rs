@@ -4,6 +4,7 @@
 //! Nothing here is mocked. What a test needs and cannot have makes it fail.
 
 pub mod audit;
+pub mod foreign;
 pub mod http;
 pub mod ledger;
 pub mod load;
