@@ -24,7 +24,8 @@ class Goamqp:
     def __init__(self, name):
         self.name = name
         self.handlers = {}
-        self.channel = pika.BlockingConnection(pika.URLParameters(AMQP_URL)).channel()
+        self.connection = pika.BlockingConnection(pika.URLParameters(AMQP_URL))
+        self.channel = self.connection.channel()
         # For all consumers of the channel together, which classic queues alone can do.
         self.channel.basic_qos(prefetch_count=20, global_qos=True)
 
@@ -96,6 +97,7 @@ match sys.argv[1:]:
         service = Goamqp(name)
         service.consume_responses(target, key, answer)
         service.request(target, key, json.loads(message))
+        service.connection.call_later(30, lambda: sys.exit("no response within 30 s"))
         service.run()
     case _:
         sys.exit(__doc__)
