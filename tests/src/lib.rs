@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod foreign;
+pub mod gateway;
 pub mod http;
 pub mod ledger;
 pub mod load;

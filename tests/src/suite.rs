@@ -106,6 +106,8 @@ pub struct Options {
     pub auth_timeout: Duration,
     /// `MAX_BODY_BYTES`.
     pub max_body_bytes: usize,
+    /// `SCHEMAS_DIR`.
+    pub schemas_dir: Option<PathBuf>,
     /// `API_TOKEN_FILE` of all four.
     pub api_token_file: Option<PathBuf>,
 }
@@ -116,6 +118,7 @@ impl Default for Options {
             routes: None,
             auth_timeout: Duration::from_secs(10),
             max_body_bytes: HttpConfig::default().max_body_bytes,
+            schemas_dir: None,
             api_token_file: None,
         }
     }
@@ -246,6 +249,7 @@ pub fn broker_config(amqp_url: &str, options: &Options) -> broker_service::Confi
         auth_timeout: options.auth_timeout,
         idempotency_window: Duration::from_secs(3600),
         idempotency_keys_max: 1_000,
+        schemas_dir: options.schemas_dir.clone(),
         http: HttpConfig {
             max_body_bytes: options.max_body_bytes,
             ..options.http()

@@ -71,7 +71,7 @@ async fn tell<P: Payload>(app: &App, outcome: P) {
         Err(error) => return warn!(event.r#type = %P::KEY, %error, "outcome not published"),
     };
     let id = event.id.clone();
-    if let Err(error) = app.publish(event, &P::KEY).await {
+    if let Err(error) = app.publish(event, &P::KEY, app.publish_timeout).await {
         let message = problems::publish(&error, &P::KEY, &id);
         warn!(
             event.id = id,

@@ -1,0 +1,3 @@
+//! Programs in Python, as users of the gateway write them.
+
+mod cloudevents;
