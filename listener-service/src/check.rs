@@ -5,8 +5,9 @@ mod drawing;
 mod plain;
 
 use std::{
-    io::{Write as _, stdout},
+    io::{Write as _, stderr, stdout},
     path::PathBuf,
+    process::ExitCode,
 };
 
 use anyhow::Context as _;
@@ -45,17 +46,23 @@ struct Form {
 }
 
 impl CheckCommand {
-    /// Prints the topology.
+    /// Prints the topology, or all mistakes of the file.
     ///
     /// # Errors
-    /// All mistakes of the file.
-    pub(crate) fn run(self, config: &Config) -> anyhow::Result<()> {
+    /// When it cannot print.
+    pub(crate) fn run(self, config: &Config) -> anyhow::Result<ExitCode> {
         let Self { file, form } = self;
         let mut config = config.clone();
         if let Some(file) = file {
             config.routes_file = Some(file);
         }
-        let routes = Routes::load(&config)?;
+        let routes = match Routes::load(&config) {
+            Ok(routes) => routes,
+            Err(error) => {
+                writeln!(stderr(), "{error:#}")?;
+                return Ok(ExitCode::FAILURE);
+            }
+        };
         let text = if form.dot {
             drawing::dot(&routes)
         } else if form.mermaid {
@@ -68,7 +75,7 @@ impl CheckCommand {
             plain::text(&routes)
         };
         stdout().lock().write_all(text.as_bytes())?;
-        Ok(())
+        Ok(ExitCode::SUCCESS)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the binary does besides serving.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, process::ExitCode};
 
 use clap::Subcommand;
 use service_kit::healthcheck;
@@ -20,23 +20,23 @@ pub enum Command {
 }
 
 impl Command {
-    /// Runs it against the listener at `addr`.
+    /// Runs it, against the listener at `addr` where it needs one.
     ///
     /// # Errors
     /// What went wrong, in words for the operator.
-    pub async fn run(self, addr: SocketAddr, config: &Config) -> anyhow::Result<()> {
+    pub async fn run(self, addr: SocketAddr, config: &Config) -> anyhow::Result<ExitCode> {
         let done = match self {
-            Self::Healthcheck => healthcheck::run(addr).await,
+            Self::Healthcheck => healthcheck::run(addr).await.map(|()| ExitCode::SUCCESS),
             Self::DeadLetters(command) => {
-                command
-                    .run(addr, config.http.api_token_file.as_deref())
-                    .await
+                let token_file = config.http.api_token_file.as_deref();
+                let done = command.run(addr, token_file).await;
+                done.map(|()| ExitCode::SUCCESS)
             }
             Self::Check(command) => command.run(config),
         };
         match done {
             // Who read the beginning had enough, as `head` does.
-            Err(error) if is_broken_pipe(&error) => Ok(()),
+            Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
             done => done,
         }
     }

@@ -1,6 +1,6 @@
 //! The listener-service binary: parse, log, bind, run.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, process::ExitCode};
 
 use clap::Parser;
 use listener_service::{Command, Config};
@@ -23,12 +23,13 @@ struct Cli {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     if let Some(command) = cli.command {
         return command.run(cli.addr, &cli.config).await;
     }
     let _telemetry = telemetry::init(&cli.telemetry)?;
     let listener = server::bind(cli.addr).await?;
-    listener_service::run(cli.config, listener, shutdown::on_signal()).await
+    listener_service::run(cli.config, listener, shutdown::on_signal()).await?;
+    Ok(ExitCode::SUCCESS)
 }
