@@ -8,6 +8,7 @@ mod config;
 mod handle;
 mod idempotency;
 mod problems;
+mod publishers;
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::config::Config;
-use crate::{authenticator::Authenticator, idempotency::Idempotency};
+use crate::{authenticator::Authenticator, idempotency::Idempotency, publishers::Publishers};
 
 /// CloudEvents `source` of the events that are made here.
 const SOURCE: &str = "broker-service";
@@ -26,7 +27,7 @@ const SOURCE: &str = "broker-service";
 /// What the handlers share.
 #[derive(Clone)]
 struct App {
-    publisher: Publisher,
+    publishers: Publishers,
     publish_timeout: Duration,
     authenticator: Authenticator,
     idempotency: Idempotency,
@@ -37,9 +38,7 @@ impl App {
     async fn publish(&self, event: Event, key: &RoutingKey) -> Result<(), PublishError> {
         let begun = Instant::now();
         let message = event.into_message(key);
-        let publish = self
-            .publisher
-            .publish_unless_blocked(message, self.publish_timeout);
+        let publish = self.publishers.publish(message, key, self.publish_timeout);
         let published = publish.await;
         let outcome = published.as_ref().err().map_or("accepted", problems::code);
         metrics::counter!("broker_publishes_total", "outcome" => outcome).increment(1);
@@ -60,21 +59,22 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     server::check_exposure(&listener, &config.http)?;
-    let connection = Connection::open(SOURCE, &config.amqp_url);
+    let connection = Connection::open(SOURCE, &config.amqp_url).declaring(config.amqp_declare);
     let publisher = Publisher::start(&connection, topology::Topology::events());
+    let publishers = Publishers::new(publisher);
     let requests = topology::Topology::request_exchange(topology::AUTH_SERVICE);
     let requester = Requester::start(&connection, requests);
 
     let readiness = Readiness::new(shutdown.clone()).check("rabbitmq", {
-        let (publisher, requester) = (publisher.clone(), requester.clone());
+        let (publishers, requester) = (publishers.clone(), requester.clone());
         move || {
-            let status = publisher.status().into_result();
+            let status = publishers.status().into_result();
             let status = status.and_then(|()| requester.status().into_result());
             Box::pin(async { status })
         }
     });
     let app = App {
-        publisher,
+        publishers,
         publish_timeout: config.publish_timeout,
         authenticator: Authenticator::new(requester, config.auth_timeout),
         idempotency: Idempotency::new(config.idempotency_window, config.idempotency_keys_max),

@@ -31,6 +31,7 @@ mod pace;
 mod properties;
 mod publish_task;
 mod publisher;
+mod refusals;
 mod requester;
 mod routing_key;
 mod schedule;
@@ -39,6 +40,7 @@ mod status;
 mod subscription;
 pub mod topology;
 mod verdicts;
+mod window;
 
 pub use amqp_url::{AmqpUrl, AmqpUrlError};
 pub use backoff::Backoff;
