@@ -7,7 +7,7 @@ use lapin::{Confirmation, options::BasicPublishOptions, types::ShortString};
 use tokio::time::timeout;
 
 use crate::{
-    PublishError, Publisher,
+    Publisher,
     channel::{Channel, ChannelError},
     message::{Identity, Message},
     refusals::Refusals,

@@ -11,6 +11,7 @@ pub mod management;
 pub mod port;
 pub mod postgres;
 pub mod process;
+pub mod provided;
 pub mod proxy;
 pub mod rabbitmq;
 pub mod sink;
