@@ -33,7 +33,10 @@ impl Publishers {
 
     /// Whether events can be published now.
     pub(crate) fn status(&self) -> Status {
-        self.allowed.status()
+        match self.allowed.status() {
+            Status::Ready => self.untried.status(),
+            away => away,
+        }
     }
 
     /// Publishes an event of the type `key`; see [`Publisher::publish_unless_blocked`].

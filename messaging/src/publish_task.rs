@@ -45,10 +45,12 @@ impl PublishTask {
                 Ok(()) | Err(ChannelError::Closing) => break,
                 Err(error) => error,
             };
-            let reason: Arc<str> = error.to_string().into();
-            self.missing(reason.clone());
-            // What is queued behind a refused publish has done nothing wrong.
-            if !matches!(error, ChannelError::Refused { .. }) {
+            // After a refused publish there is a new channel at once. What is queued behind it has
+            // done nothing wrong, and waits.
+            let refused = matches!(error, ChannelError::Refused { .. });
+            if !(refused && self.is_open()) {
+                let reason: Arc<str> = error.to_string().into();
+                self.missing(reason.clone());
                 self.refuse_queued(&PublishError::Disconnected(reason));
             }
             warn!(error = %error, attempt = backoff.attempt() + 1, "publishing is interrupted");
@@ -113,6 +115,10 @@ impl PublishTask {
             Some(replies) => replies.consume(channel).await,
             None => Ok(()),
         }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(&*self.state.borrow(), State::Open)
     }
 
     fn missing(&self, why: Arc<str>) {

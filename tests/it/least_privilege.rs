@@ -51,7 +51,7 @@ async fn the_suite_does_all_of_its_work() {
     let refusing = refuses.clone();
     let target = Target::start(move |received, before| {
         match (received.header("ce-type"), before) {
-            ("log.RETRY", 0) => StatusCode::SERVICE_UNAVAILABLE,
+            ("log.RETRY", 0) => StatusCode::INTERNAL_SERVER_ERROR,
             ("log.DEAD", _) if refusing.load(Ordering::Relaxed) => StatusCode::CONFLICT,
             _ => StatusCode::OK,
         }
