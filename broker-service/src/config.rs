@@ -2,6 +2,7 @@
 
 use std::{
     num::{NonZeroU32, ParseIntError},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -46,6 +47,10 @@ pub struct Config {
     /// Idempotency-Keys remembered at one time; beyond it the least recently used are forgotten
     #[arg(long, env, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     pub idempotency_keys_max: u64,
+
+    /// Folder with a JSON Schema for each event type that has one, as `<type>.json`
+    #[arg(long, env)]
+    pub schemas_dir: Option<PathBuf>,
 
     #[command(flatten)]
     #[expect(

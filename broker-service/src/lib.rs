@@ -4,22 +4,34 @@
 //! is not sure to be there is an error, and says what to do next.
 
 mod authenticator;
+mod cloud_event;
 mod config;
+mod events;
 mod handle;
 mod idempotency;
+mod media_type;
 mod problems;
+mod publication;
 mod publishers;
+mod schemas;
+mod traceparent;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{Router, routing::post};
 use messaging::{Connection, Event, PublishError, Publisher, Requester, RoutingKey, topology};
 use service_kit::{readiness::Readiness, server};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub use crate::config::Config;
-use crate::{authenticator::Authenticator, idempotency::Idempotency, publishers::Publishers};
+use crate::{
+    authenticator::Authenticator, idempotency::Idempotency, publishers::Publishers,
+    schemas::Schemas,
+};
 
 /// CloudEvents `source` of the events that are made here.
 const SOURCE: &str = "broker-service";
@@ -31,14 +43,22 @@ struct App {
     publish_timeout: Duration,
     authenticator: Authenticator,
     idempotency: Idempotency,
+    schemas: Schemas,
+    /// Of the events of batches that are on their way.
+    batch_places: Arc<Semaphore>,
 }
 
 impl App {
     /// Publishes `event`; `Ok` means that it is durable.
-    async fn publish(&self, event: Event, key: &RoutingKey) -> Result<(), PublishError> {
+    async fn publish(
+        &self,
+        event: Event,
+        key: &RoutingKey,
+        timeout: Duration,
+    ) -> Result<(), PublishError> {
         let begun = Instant::now();
         let message = event.into_message(key);
-        let publish = self.publishers.publish(message, key, self.publish_timeout);
+        let publish = self.publishers.publish(message, key, timeout);
         let published = publish.await;
         let outcome = published.as_ref().err().map_or("accepted", problems::code);
         metrics::counter!("broker_publishes_total", "outcome" => outcome).increment(1);
@@ -59,6 +79,8 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     server::check_exposure(&listener, &config.http)?;
+    let schemas = config.schemas_dir.as_deref().map(Schemas::load);
+    let schemas = schemas.transpose()?.unwrap_or_default();
     let connection = Connection::open(SOURCE, &config.amqp_url).declaring(config.amqp_declare);
     let publisher = Publisher::start(&connection, topology::Topology::events());
     let publishers = Publishers::new(publisher);
@@ -78,6 +100,8 @@ pub async fn run(
         publish_timeout: config.publish_timeout,
         authenticator: Authenticator::new(requester, config.auth_timeout),
         idempotency: Idempotency::new(config.idempotency_window, config.idempotency_keys_max),
+        schemas,
+        batch_places: Arc::new(Semaphore::new(events::BATCHES_AT_ONCE)),
     };
     let served = server::serve(
         SOURCE,
@@ -95,5 +119,7 @@ pub async fn run(
 fn routes(app: App) -> Router {
     Router::new()
         .route("/handle", post(handle::handle))
+        .route("/events", post(events::post_cloud_events))
+        .route("/events/{type}", post(events::post_data))
         .with_state(app)
 }

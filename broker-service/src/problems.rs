@@ -38,6 +38,12 @@ pub(crate) fn publish(error: &PublishError, key: &RoutingKey, id: &str) -> Probl
     }
 }
 
+/// An event of a batch whose turn never came.
+pub(crate) fn too_late() -> Problem {
+    let message = "the events before it took all the time there was; it was not sent";
+    unavailable(code(&PublishError::Overloaded), message.to_owned(), SOON)
+}
+
 /// What became of a publish, in the words of the problem types.
 pub(crate) fn code(error: &PublishError) -> &'static str {
     match error {

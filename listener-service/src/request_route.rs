@@ -50,6 +50,7 @@ pub(crate) fn start(
         topology: Topology::requests(&route.source),
         prefetch: route.flow.prefetch,
         concurrency: route.flow.concurrency.into(),
+        ordered: false,
     };
     let consumer = Consumer::start(consuming, config, move |request| {
         let responder = responder.clone();

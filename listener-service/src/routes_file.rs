@@ -18,7 +18,7 @@ use std::{
     path::Path,
 };
 
-use messaging::{Queue, RoutingKey, Source};
+use messaging::{Queue, RoutingKey, Source, Subscription};
 use toml::de::DeTable;
 use url::Url;
 
@@ -28,7 +28,6 @@ use crate::routes::{Flow, Routes};
 
 const NAME_BYTES_MAX: usize = 100;
 const CONCURRENCY_MAX: u16 = 1024;
-const DEFAULT_CONCURRENCY: u16 = 32;
 
 /// What a file can refer to.
 pub(crate) struct Environment<'a> {
@@ -179,7 +178,7 @@ fn flow(fields: &mut Fields<'_>, in_hand: bool) -> Flow {
     };
     let concurrency = fields
         .optional("concurrency", check)
-        .unwrap_or(DEFAULT_CONCURRENCY);
+        .unwrap_or(Subscription::CONCURRENCY);
     let prefetch = fields.optional("prefetch", |number: u16| {
         // A prefetch of 0 means "without a limit" to RabbitMQ.
         if in_hand {

@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 use axum::http::{HeaderMap, header};
 use bytes::Bytes;
 use jiff::Timestamp;
-use service_kit::problem::Problem;
+use service_kit::{header_text, problem::Problem};
 
 use crate::event::{Data, Event, check_id, check_text, name_in};
-use crate::header_text;
 
 const PREFIX: &str = "ce-";
 const SPEC_VERSION: &str = "1.0";

@@ -11,7 +11,6 @@ mod dead_letter;
 mod dead_letters;
 mod dialect;
 mod event;
-mod header_text;
 mod listing;
 mod plain;
 mod routes;

@@ -6,12 +6,11 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use service_kit::json;
-use service_kit::problem::Problem;
+use service_kit::{header_text, problem::Problem};
 use uuid::Uuid;
 
 use crate::cloud_event;
 use crate::event::{Data, Event, check_id, check_text};
-use crate::header_text;
 
 const SOURCE: &str = "logger-service";
 const DEFAULT_LEVEL: &str = "INFO";

@@ -53,6 +53,9 @@ pub struct ConsumerConfig {
     pub prefetch: u16,
     /// Handlers at work at one time.
     pub concurrency: usize,
+    /// Whether the queue has one active consumer at a time and this one must not let the next one
+    /// begin before its last event is done with.
+    pub ordered: bool,
 }
 
 /// What the handler says of a delivery.
@@ -193,7 +196,16 @@ where
             self.handle(delivery?, permit);
         }
         self.status.send_replace(Status::waiting("draining"));
-        let cancel = channel.basic_cancel(deliveries.tag(), BasicCancelOptions { nowait: false });
+        let cancel = async {
+            // A cancel would make the next consumer the active one, with an event still in hand
+            // here; the end of the channel gives that back first.
+            if self.config.ordered {
+                return Ok(());
+            }
+            channel
+                .basic_cancel(deliveries.tag(), BasicCancelOptions { nowait: false })
+                .await
+        };
         let cancelled = timeout(CLOSE_DEADLINE, cancel).await;
         let all = u32::try_from(self.config.concurrency).unwrap_or(u32::MAX);
         let _finished = self.permits.acquire_many(all).await;

@@ -1,9 +1,4 @@
-//! Events over RabbitMQ with verdicts that can be trusted.
-//!
-//! The crate holds everything of this suite that speaks AMQP 0-9-1: the event and its wire form
-//! ([`Event`]), every name of an exchange or queue ([`topology`]), connections that heal
-//! ([`Connection`]), a pipelined publisher that tells each message its own fate ([`Publisher`]),
-//! consumers that acknowledge last ([`Consumer`]), and request/reply ([`Requester`], [`Reply`]).
+#![doc = include_str!("../README.md")]
 //!
 //! A caller never handles a lapin channel: channels die with their connection, and the crate
 //! replaces both.
@@ -20,13 +15,16 @@ mod death;
 mod declaration;
 mod delivery;
 mod event;
+mod event_publisher;
 mod format;
+mod handlers;
 mod handoff;
 mod headers;
 mod message;
 mod node;
 mod outcome;
 mod pace;
+mod payload;
 #[cfg(test)]
 mod properties;
 mod publish_task;
@@ -50,10 +48,13 @@ pub use consumer::{Consumer, ConsumerConfig, Handled};
 pub use dead_letter::DeadLetter;
 pub use delivery::Delivery;
 pub use event::Event;
+pub use event_publisher::{EventError, EventPublisher};
 pub use format::Format;
+pub use handlers::{HandlerError, Handlers, Received};
 pub use handoff::Failure;
 pub use message::Message;
 pub use outcome::Outcome;
+pub use payload::Payload;
 pub use publisher::{PublishError, Publisher};
 pub use requester::{Reply, RequestError, Requester};
 pub use routing_key::{RoutingKey, RoutingKeyError};

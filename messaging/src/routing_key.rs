@@ -1,11 +1,11 @@
 //! The routing key of an event, which is also its type.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 /// Words of `[A-Za-z0-9_-]` joined by dots, at most 255 bytes in all (AMQP 0-9-1, 1.2: a short
 /// string). The wildcards `*` and `#` belong to bindings and are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RoutingKey(String);
+pub struct RoutingKey(Cow<'static, str>);
 
 /// Why a text is no [`RoutingKey`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +28,25 @@ impl RoutingKey {
     /// Most bytes of a routing key.
     pub const MAX_BYTES: usize = 255;
 
+    /// A key that is written in the program.
+    ///
+    /// # Panics
+    /// When `text` is no routing key; in a constant, the program does not compile.
+    ///
+    /// ```
+    /// const PLACED: messaging::RoutingKey = messaging::RoutingKey::from_static("order.placed");
+    /// ```
+    ///
+    /// ```compile_fail
+    /// const PLACED: messaging::RoutingKey = messaging::RoutingKey::from_static("order placed");
+    /// ```
+    pub const fn from_static(text: &'static str) -> Self {
+        match check(text) {
+            Ok(()) => Self(Cow::Borrowed(text)),
+            Err(_) => panic!("not words of A-Z, a-z, 0-9, _ and - joined by dots"),
+        }
+    }
+
     /// The key as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -38,25 +57,30 @@ impl FromStr for RoutingKey {
     type Err = RoutingKeyError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() {
-            return Err(RoutingKeyError::Empty);
-        }
-        if text.len() > Self::MAX_BYTES {
-            return Err(RoutingKeyError::TooLong);
-        }
-        for word in text.split('.') {
-            if word.is_empty() {
+        check(text)?;
+        Ok(Self(Cow::Owned(text.to_owned())))
+    }
+}
+
+const fn check(text: &str) -> Result<(), RoutingKeyError> {
+    let bytes = text.as_bytes();
+    if bytes.is_empty() {
+        return Err(RoutingKeyError::Empty);
+    }
+    if bytes.len() > RoutingKey::MAX_BYTES {
+        return Err(RoutingKeyError::TooLong);
+    }
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'.' if at == 0 || at + 1 == bytes.len() || bytes[at - 1] == b'.' => {
                 return Err(RoutingKeyError::EmptyWord);
             }
-            if !word
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
-            {
-                return Err(RoutingKeyError::Character);
-            }
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' => at += 1,
+            _ => return Err(RoutingKeyError::Character),
         }
-        Ok(Self(text.to_owned()))
     }
+    Ok(())
 }
 
 impl fmt::Display for RoutingKey {

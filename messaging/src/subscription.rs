@@ -49,6 +49,31 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// Waits between attempts where nothing else is said: six attempts within a quarter of an hour.
+    pub const RETRIES: [Duration; 5] = [
+        Duration::from_secs(1),
+        Duration::from_secs(5),
+        Duration::from_secs(30),
+        Duration::from_secs(120),
+        Duration::from_secs(600),
+    ];
+    /// Handlers at work where nothing else is said.
+    pub const CONCURRENCY: u16 = 32;
+
+    /// To the events of this suite whose types match one of `patterns`, in a queue of its own.
+    pub fn events(name: &str, patterns: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            source: Source::events(name, patterns),
+            format: Format::CloudEvents,
+            retries: Self::RETRIES.into(),
+            concurrency: Self::CONCURRENCY,
+            prefetch: Self::CONCURRENCY * 2,
+            rate_per_second: None,
+            ordered: false,
+        }
+    }
+
     /// Most time that the attempts of one event may take where it [waits in
     /// hand](Self::waits_in_hand).
     pub const IN_HAND_MAX: Duration = Duration::from_secs(15 * 60);
@@ -108,6 +133,7 @@ impl Subscriber {
             topology: subscription.topology(),
             prefetch: subscription.prefetch,
             concurrency: subscription.concurrency.into(),
+            ordered: subscription.ordered,
         };
         // The queues are the consumer's to declare, and there before it gets anything.
         let publisher = Publisher::start(publishing, Topology::retries());

@@ -1,12 +1,17 @@
 //! Strict JSON request bodies: anything doubtful is refused with a [`Problem`] that says why,
 //! without repeating a value of the body.
 
+mod array;
+
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny};
 use serde_json::error::Category;
+use serde_json::value::RawValue;
 
+use self::array::Elements;
 use crate::problem::Problem;
 
 /// Levels of nesting that a body may have in total. serde_json refuses the 128th, so a value
@@ -82,6 +87,45 @@ pub fn is_json(content_type: &str) -> bool {
 
 /// Parses a body that must be a JSON object; every error is a 400.
 pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
+    let text = document(bytes)?;
+    check_depth(bytes)?;
+    // A derived struct would also read an array of its fields' values.
+    if text.trim_ascii_start().starts_with('[') {
+        return Err(Problem::bad_request("the body is not a JSON object"));
+    }
+    serde_json::from_str(text).map_err(|error| Problem::bad_request(describe(&error)))
+}
+
+/// The elements of a body that must be a JSON array, each as it was written; every error is a 400,
+/// and more than `count_max` of them a 413. How deep they nest is left to who parses them.
+pub fn parse_array(bytes: &[u8], count_max: usize) -> Result<Vec<&RawValue>, Problem> {
+    let text = document(bytes)?;
+    if !text.trim_ascii_start().starts_with('[') {
+        return Err(Problem::bad_request("the body is not a JSON array"));
+    }
+    let mut parser = serde_json::Deserializer::from_str(text);
+    let elements = Elements { count_max }.deserialize(&mut parser);
+    let (elements, count) = elements
+        .and_then(|elements| parser.end().map(|()| elements))
+        .map_err(|error| Problem::bad_request(describe(&error)))?;
+    if count > count_max {
+        let message = format!("the array has {count} elements, and {count_max} are allowed");
+        return Err(Problem::content_too_large(message));
+    }
+    Ok(elements)
+}
+
+/// 400 unless a body is JSON, of whatever kind. Nothing is kept of it, numbers of any size are fine.
+pub fn check(bytes: &[u8]) -> Result<(), Problem> {
+    let text = document(bytes)?;
+    check_depth(bytes)?;
+    serde_json::from_str::<IgnoredAny>(text)
+        .map(drop)
+        .map_err(|error| Problem::bad_request(describe(&error)))
+}
+
+/// The text of a body that may be JSON.
+fn document(bytes: &[u8]) -> Result<&str, Problem> {
     if bytes.is_empty() {
         return Err(Problem::bad_request("the body is empty"));
     }
@@ -91,14 +135,7 @@ pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
         ));
     }
     // serde_json checks only the strings it keeps, so parts that are passed through need this.
-    let text = std::str::from_utf8(bytes)
-        .map_err(|_| Problem::bad_request("the body is not valid UTF-8"))?;
-    check_depth(bytes)?;
-    // A derived struct would also read an array of its fields' values.
-    if text.trim_ascii_start().starts_with('[') {
-        return Err(Problem::bad_request("the body is not a JSON object"));
-    }
-    serde_json::from_str(text).map_err(|error| Problem::bad_request(describe(&error)))
+    std::str::from_utf8(bytes).map_err(|_| Problem::bad_request("the body is not valid UTF-8"))
 }
 
 /// 400 when `bytes` nests deeper than [`DEPTH_MAX`]. serde_json's own limit does not see into a
@@ -164,8 +201,6 @@ fn describe(error: &serde_json::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::value::RawValue;
-
     use super::*;
 
     #[derive(Deserialize, Debug)]
@@ -263,6 +298,36 @@ mod tests {
         assert!(refusal(&nested(DEPTH_MAX)).contains("nested deeper"));
         assert!(refusal(&nested(100_000)).contains("nested deeper"));
         serde_json::from_str::<serde_json::Value>(&nested(DEPTH_MAX)).unwrap_err();
+    }
+
+    #[test]
+    fn the_elements_of_an_array_keep_their_bytes_and_are_counted() {
+        let elements = |body: &'static str| {
+            let elements = parse_array(body.as_bytes(), 3);
+            elements.map(|all| all.into_iter().map(RawValue::get).collect::<Vec<_>>())
+        };
+        assert_eq!(elements(" [] ").unwrap(), [""; 0]);
+        assert_eq!(
+            elements(r#"[ 1e400 ,{"a" :1},"x"]"#).unwrap(),
+            ["1e400", r#"{"a" :1}"#, "\"x\""]
+        );
+        assert_eq!(elements("[1,2,3,4]").unwrap_err().status(), 413);
+        for body in ["", "{}", "1", "[1", "[1,]", "[1] 2", "[NaN]", "\u{feff}[]"] {
+            assert_eq!(elements(body).unwrap_err().status(), 400, "{body}");
+        }
+        assert_eq!(parse_array(b"[\"\xff\"]", 3).unwrap_err().status(), 400);
+    }
+
+    #[test]
+    fn any_json_passes_and_nothing_else() {
+        for body in ["1e400", " null ", "\"x\"", "[1]", r#"{"a":1,"a":2}"#] {
+            check(body.as_bytes()).unwrap();
+        }
+        let deep = "[".repeat(DEPTH_MAX + 1) + &"]".repeat(DEPTH_MAX + 1);
+        for body in ["", " ", "NaN", "1 2", "{", "\u{feff}1", &deep] {
+            assert_eq!(check(body.as_bytes()).unwrap_err().status(), 400, "{body}");
+        }
+        assert!(check(b"\"\xff\"").is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ mod config;
 mod connection;
 mod descriptors;
 pub mod guard;
+pub mod header_text;
 pub mod healthcheck;
 pub mod json;
 mod limits;

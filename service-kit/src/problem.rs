@@ -117,6 +117,11 @@ impl Problem {
         self.0.code
     }
 
+    /// The headers of the answer, besides its Content-Type.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.0.headers
+    }
+
     /// What the client is told.
     pub fn message(&self) -> &str {
         &self.0.message

@@ -3,12 +3,12 @@
 
 use axum::http::StatusCode;
 use lapin::{
-    BasicProperties, Connection, ConnectionProperties,
-    options::{BasicPublishOptions, ConfirmSelectOptions},
+    BasicProperties,
     types::{AMQPValue, FieldTable},
 };
 use serde_json::Value;
 use tests::{
+    foreign::Foreign,
     rabbitmq::{VirtualHost, virtual_host},
     suite::{Service, listener_alone},
     target::Target,
@@ -34,23 +34,9 @@ async fn publish(
     properties: BasicProperties,
     body: &[u8],
 ) {
-    let other = Connection::connect(&virtual_host.url, ConnectionProperties::default());
-    let other = other.await.unwrap();
-    let channel = other.create_channel().await.unwrap();
-    channel
-        .confirm_select(ConfirmSelectOptions { nowait: false })
-        .await
-        .unwrap();
-    #[expect(clippy::disallowed_methods, reason = "this plays another program")]
-    let publish = channel.basic_publish(
-        exchange.into(),
-        key.into(),
-        BasicPublishOptions::default(),
-        body,
-        properties,
-    );
-    assert!(publish.await.unwrap().await.unwrap().is_ack());
-    other.close(200, "done".into()).await.unwrap();
+    let foreign = Foreign::connect(&virtual_host.url).await;
+    foreign.publish(exchange, key, properties, body).await;
+    foreign.close().await;
 }
 
 async fn dead(virtual_host: &VirtualHost) -> Value {

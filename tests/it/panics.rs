@@ -26,6 +26,7 @@ async fn an_event_whose_handler_panics_is_delivered_again() {
         topology,
         prefetch: 2,
         concurrency: 2,
+        ordered: false,
     };
     let deliveries = Arc::new(Mutex::new(HashMap::<String, u32>::new()));
     let counted = deliveries.clone();

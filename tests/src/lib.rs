@@ -4,6 +4,8 @@
 //! Nothing here is mocked. What a test needs and cannot have makes it fail.
 
 pub mod audit;
+pub mod foreign;
+pub mod gateway;
 pub mod http;
 pub mod ledger;
 pub mod load;
@@ -13,6 +15,7 @@ pub mod postgres;
 pub mod process;
 pub mod provided;
 pub mod proxy;
+pub mod python;
 pub mod rabbitmq;
 pub mod sink;
 pub mod suite;

@@ -108,6 +108,8 @@ pub struct Options {
     pub amqp_declare: bool,
     /// `MAX_BODY_BYTES`.
     pub max_body_bytes: usize,
+    /// `SCHEMAS_DIR`.
+    pub schemas_dir: Option<PathBuf>,
     /// `API_TOKEN_FILE` of all four.
     pub api_token_file: Option<PathBuf>,
 }
@@ -119,6 +121,7 @@ impl Default for Options {
             auth_timeout: Duration::from_secs(10),
             amqp_declare: true,
             max_body_bytes: HttpConfig::default().max_body_bytes,
+            schemas_dir: None,
             api_token_file: None,
         }
     }
@@ -250,6 +253,7 @@ pub fn broker_config(amqp_url: &str, options: &Options) -> broker_service::Confi
         auth_timeout: options.auth_timeout,
         idempotency_window: Duration::from_secs(3600),
         idempotency_keys_max: 1_000,
+        schemas_dir: options.schemas_dir.clone(),
         http: HttpConfig {
             max_body_bytes: options.max_body_bytes,
             ..options.http()

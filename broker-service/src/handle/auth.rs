@@ -4,8 +4,7 @@ use axum::{
     Json,
     response::{IntoResponse as _, Response},
 };
-use bytes::Bytes;
-use messaging::Event;
+use messaging::{Event, Payload};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -21,6 +20,23 @@ pub(super) struct Credentials {
     password: SecretString,
 }
 
+/// Somebody was authenticated.
+#[derive(Deserialize, Serialize)]
+struct Succeeded {
+    email: String,
+}
+
+/// Somebody was not.
+#[derive(Deserialize, Serialize)]
+struct Failed {
+    email: String,
+}
+
+messaging::payloads! {
+    Succeeded => "auth.succeeded",
+    Failed => "auth.failed",
+}
+
 #[derive(Serialize)]
 struct Authenticated {
     error: bool,
@@ -32,7 +48,7 @@ pub(super) async fn auth(app: &App, credentials: Credentials) -> Result<Response
     let Credentials { email, password } = credentials;
     match app.authenticator.authenticate(&email, &password).await? {
         Answer::Authenticated(data) => {
-            tell(app, "auth.succeeded", &email).await;
+            tell(app, Succeeded { email }).await;
             let answer = Authenticated {
                 error: false,
                 message: "Authenticated!",
@@ -41,7 +57,7 @@ pub(super) async fn auth(app: &App, credentials: Credentials) -> Result<Response
             Ok(Json(answer).into_response())
         }
         Answer::Denied => {
-            tell(app, "auth.failed", &email).await;
+            tell(app, Failed { email }).await;
             Err(Problem::unauthorized("e-mail or password is wrong"))
         }
     }
@@ -49,20 +65,17 @@ pub(super) async fn auth(app: &App, credentials: Credentials) -> Result<Response
 
 /// Publishes the outcome. It tells about the authentication and does not decide it, so a failure
 /// here is logged and the answer stands.
-async fn tell(app: &App, outcome: &'static str, email: &str) {
-    #[expect(
-        clippy::expect_used,
-        reason = "the two outcomes are literals of this file"
-    )]
-    let key = outcome.parse().expect("a literal routing key");
-    let data = serde_json::json!({ "email": email }).to_string();
-    let event = Event::new(&key, SOURCE, "application/json", Bytes::from(data));
+async fn tell<P: Payload>(app: &App, outcome: P) {
+    let event = match Event::of(SOURCE, &outcome) {
+        Ok(event) => event,
+        Err(error) => return warn!(event.r#type = %P::KEY, %error, "outcome not published"),
+    };
     let id = event.id.clone();
-    if let Err(error) = app.publish(event, &key).await {
-        let message = problems::publish(&error, &key, &id);
+    if let Err(error) = app.publish(event, &P::KEY, app.publish_timeout).await {
+        let message = problems::publish(&error, &P::KEY, &id);
         warn!(
             event.id = id,
-            event.r#type = outcome,
+            event.r#type = %P::KEY,
             error = message.message(),
             "outcome not published"
         );

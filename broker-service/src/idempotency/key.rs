@@ -49,6 +49,11 @@ impl Key {
     }
 }
 
+/// Whether a request has a key, well-formed or not.
+pub(crate) fn is_asked_for(headers: &HeaderMap) -> bool {
+    headers.contains_key(HEADER)
+}
+
 /// The characters of a key. The draft has it quoted (RFC 9651, 3.3.3), most clients send it bare.
 fn text(value: &[u8]) -> Option<String> {
     let value = std::str::from_utf8(value).ok()?.trim_ascii();

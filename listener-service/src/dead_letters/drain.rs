@@ -54,6 +54,7 @@ impl Drain {
             topology: Topology::dead_letters(&queue),
             prefetch: CONCURRENCY,
             concurrency: CONCURRENCY.into(),
+            ordered: false,
         };
         let breaker = Arc::new(Breaker::new(&format!("{name}.dead"), 1));
         let drainer = Arc::new(Drainer {

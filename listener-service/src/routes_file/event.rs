@@ -14,9 +14,6 @@ const FIELDS: &str = "name, exchange, queue, bindings, types, format, target, ta
     bearer_token_file, signing_secrets, timeout_ms, concurrency, prefetch, retry_ms, \
     rate_per_second and ordered";
 
-/// Six attempts within a quarter of an hour.
-const DEFAULT_RETRY_MS: [u64; 5] = [1_000, 5_000, 30_000, 120_000, 600_000];
-
 pub(super) fn read(
     table: Spanned<DeTable<'_>>,
     environment: &Environment<'_>,
@@ -89,7 +86,7 @@ pub(super) fn subscription(
     }
     subscription.retries = fields
         .optional("retry_ms", check_retries)
-        .unwrap_or_else(|| DEFAULT_RETRY_MS.map(Duration::from_millis).into());
+        .unwrap_or_else(|| Subscription::RETRIES.into());
     let attempts = u32::try_from(subscription.retries.len() + 1).unwrap_or(u32::MAX);
     let longest = subscription.retries.iter().sum::<Duration>() + timeout? * attempts;
     if subscription.waits_in_hand() && longest > Subscription::IN_HAND_MAX {

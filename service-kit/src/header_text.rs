@@ -4,7 +4,7 @@ use axum::http::HeaderValue;
 use percent_encoding::percent_decode;
 
 /// Undoes quotes, then one round of percent-encoding. `None` if the result is not UTF-8.
-pub(crate) fn decode(value: &HeaderValue) -> Option<String> {
+pub fn decode(value: &HeaderValue) -> Option<String> {
     let unquoted = unquote(value.as_bytes());
     let decoded = percent_decode(&unquoted).decode_utf8().ok()?;
     Some(decoded.into_owned())

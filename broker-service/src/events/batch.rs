@@ -1,0 +1,225 @@
+//! A batch of CloudEvents: each is taken or refused by itself.
+//!
+//! All are published at the same time on the one channel of the publisher, which makes a batch much
+//! faster than its events one after the other. All share one deadline.
+
+use axum::{
+    Json,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use serde::Serialize;
+use serde_json::{Value, json};
+use service_kit::{json, problem::Problem};
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    App, cloud_event, idempotency, problems,
+    publication::{PUBLISHED, Publication},
+    traceparent,
+};
+
+/// Most events of a batch.
+const EVENTS_MAX: usize = 1000;
+/// Events of one batch that are on their way at one time. Beyond some hundreds RabbitMQ gets no
+/// faster.
+const AT_ONCE: usize = 256;
+/// The same of all batches together: no more than half of what the publisher lets wait, so that they
+/// never leave single events without a place.
+pub(crate) const ALL_AT_ONCE: usize = 512;
+
+/// What became of one event: its id, or the id as far as it can be told and why it was not accepted.
+type Outcome = Result<String, (Option<String>, Problem)>;
+
+pub(super) async fn publish(
+    app: &App,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Response, Problem> {
+    if idempotency::is_asked_for(headers) {
+        return Err(Problem::bad_request(
+            "a batch takes no Idempotency-Key: the id of each event says that it is the same one",
+        ));
+    }
+    let traceparent = traceparent::read(headers);
+    let items: Vec<_> = json::parse_array(body, EVENTS_MAX)?
+        .into_iter()
+        .map(|item| read(body, item.get().as_bytes(), traceparent.as_deref()))
+        .collect();
+    let deadline = Instant::now() + app.publish_timeout;
+    let outcomes: Vec<_> = stream::iter(items)
+        .map(|item| async move {
+            match item {
+                Ok(publication) => publish_one(app, publication, deadline).await,
+                Err(refused) => Err(refused),
+            }
+        })
+        .buffered(AT_ONCE)
+        .collect()
+        .await;
+    Ok(answer(&outcomes))
+}
+
+fn read(
+    body: &Bytes,
+    item: &[u8],
+    traceparent: Option<&str>,
+) -> Result<Publication, (Option<String>, Problem)> {
+    let mut publication = cloud_event::read_structured(body, item)
+        .map_err(|problem| (cloud_event::id_of(item), problem))?;
+    publication.carry_on(traceparent);
+    Ok(publication)
+}
+
+async fn publish_one(app: &App, publication: Publication, deadline: Instant) -> Outcome {
+    let Publication {
+        event, routing_key, ..
+    } = publication;
+    let id = event.id.clone();
+    let refused = |problem| (Some(id.clone()), problem);
+    app.schemas.check(&event).await.map_err(refused)?;
+    let place = timeout_at(deadline, app.batch_places.acquire()).await;
+    let left = deadline.saturating_duration_since(Instant::now());
+    // A publish without time would be sent, and its fate unknown.
+    let Some(_place) = place.ok().filter(|_| !left.is_zero()) else {
+        return Err(refused(problems::too_late()));
+    };
+    let published = app.publish(event, &routing_key, left).await;
+    match published {
+        Ok(()) => Ok(id),
+        Err(error) => Err(refused(problems::publish(&error, &routing_key, &id))),
+    }
+}
+
+/// 202 when all were accepted, 207 when some were; and when none was, for one and the same reason,
+/// that reason, so that who only looks at the status knows enough.
+fn answer(outcomes: &[Outcome]) -> Response {
+    let results: Vec<_> = outcomes.iter().enumerate().map(result).collect();
+    let failures: Vec<_> = outcomes
+        .iter()
+        .filter_map(|outcome| outcome.as_ref().err())
+        .map(|(_, problem)| problem)
+        .collect();
+    let Some(first) = failures.first() else {
+        return Answer::new(false, PUBLISHED, results).with_status(StatusCode::ACCEPTED);
+    };
+    let message = format!(
+        "{} of {} events were not accepted",
+        failures.len(),
+        outcomes.len()
+    );
+    let retry_after = failures
+        .iter()
+        .find_map(|problem| problem.headers().get(header::RETRY_AFTER))
+        .cloned();
+    let is_common = failures.len() == outcomes.len()
+        && failures
+            .iter()
+            .all(|problem| problem.code() == first.code());
+    let mut response = if is_common {
+        let message = format!("{message}: {}", first.message());
+        Problem::new(first.status(), first.code(), message)
+            .with_extension("data", json!({"results": results}))
+            .into_response()
+    } else {
+        Answer::new(true, &message, results).with_status(StatusCode::MULTI_STATUS)
+    };
+    if let Some(retry_after) = retry_after {
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, retry_after);
+    }
+    response
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    error: bool,
+    message: &'a str,
+    data: Value,
+}
+
+impl<'a> Answer<'a> {
+    fn new(error: bool, message: &'a str, results: Vec<Value>) -> Self {
+        let data = json!({"results": results});
+        Self {
+            error,
+            message,
+            data,
+        }
+    }
+
+    fn with_status(self, status: StatusCode) -> Response {
+        (status, Json(self)).into_response()
+    }
+}
+
+/// What a client needs in order to know what to do with this event next.
+fn result((index, outcome): (usize, &Outcome)) -> Value {
+    match outcome {
+        Ok(id) => json!({"index": index, "id": id, "status": 202}),
+        Err((id, problem)) => {
+            let mut result = problem.to_json();
+            if let Value::Object(members) = &mut result {
+                for same_as_message in ["title", "detail", "error"] {
+                    members.remove(same_as_message);
+                }
+                members.insert("index".to_owned(), json!(index));
+                if let Some(id) = id {
+                    members.insert("id".to_owned(), json!(id));
+                }
+            }
+            result
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn unavailable() -> Outcome {
+        let problem = Problem::unavailable("away", Duration::from_secs(5));
+        Err((Some("b".to_owned()), problem))
+    }
+
+    fn status_and_wait(outcomes: &[Outcome]) -> (u16, bool) {
+        let response = answer(outcomes);
+        let waits = response.headers().contains_key(header::RETRY_AFTER);
+        (response.status().as_u16(), waits)
+    }
+
+    #[test]
+    fn the_status_tells_all_from_some_from_none() {
+        let accepted = || Ok("a".to_owned());
+        let wrong = || Err((None, Problem::bad_request("wrong")));
+        assert_eq!(status_and_wait(&[]), (202, false));
+        assert_eq!(status_and_wait(&[accepted(), accepted()]), (202, false));
+        assert_eq!(status_and_wait(&[accepted(), wrong()]), (207, false));
+        assert_eq!(status_and_wait(&[accepted(), unavailable()]), (207, true));
+        assert_eq!(status_and_wait(&[wrong(), unavailable()]), (207, true));
+        assert_eq!(status_and_wait(&[wrong(), wrong()]), (400, false));
+        assert_eq!(
+            status_and_wait(&[unavailable(), unavailable()]),
+            (503, true)
+        );
+    }
+
+    #[test]
+    fn a_result_says_what_to_do() {
+        assert_eq!(
+            result((3, &unavailable())),
+            json!({"index": 3, "id": "b", "status": 503, "type": "urn:problem:unavailable",
+                "message": "away"})
+        );
+        let unread = Err((None, Problem::bad_request("wrong")));
+        assert_eq!(
+            result((0, &unread)),
+            json!({"index": 0, "status": 400, "type": "urn:problem:bad-request", "message": "wrong"})
+        );
+    }
+}

@@ -1,0 +1,61 @@
+//! Rust types as the data of events.
+
+use bytes::Bytes;
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Event, RoutingKey};
+
+/// A Rust type whose values are, as JSON, the data of one type of event. [`payloads!`](crate::payloads)
+/// writes the table of all that a program knows.
+pub trait Payload: Serialize + DeserializeOwned + Send + 'static {
+    /// The event's type, which it is routed by.
+    const KEY: RoutingKey;
+}
+
+/// Which Rust type belongs to which type of event:
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct OrderPlaced {
+///     id: u64,
+/// }
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct OrderCancelled {
+///     id: u64,
+///     why: String,
+/// }
+///
+/// messaging::payloads! {
+///     OrderPlaced => "order.placed",
+///     OrderCancelled => "order.cancelled",
+/// }
+///
+/// let event = messaging::Event::of("/orders", &OrderPlaced { id: 7 })?;
+/// assert_eq!(event.event_type, "order.placed");
+/// assert_eq!(&event.data[..], br#"{"id":7}"#);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[macro_export]
+macro_rules! payloads {
+    ($($payload:ty => $key:literal),+ $(,)?) => {
+        $(impl $crate::Payload for $payload {
+            const KEY: $crate::RoutingKey = $crate::RoutingKey::from_static($key);
+        }
+        // Checked here, and not only where it is used.
+        const _: $crate::RoutingKey = <$payload as $crate::Payload>::KEY;)+
+    };
+}
+
+impl Event {
+    /// A new event of this moment with `payload` as its data.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON: a map whose keys are no texts, for instance.
+    pub fn of<P: Payload>(source: &str, payload: &P) -> Result<Self, serde_json::Error> {
+        let data = Bytes::from(serde_json::to_vec(payload)?);
+        Ok(Self::new(&P::KEY, source, "application/json", data))
+    }
+}

@@ -1,0 +1,4 @@
+//! Programs in Python, as users of the gateway write them.
+
+mod cloudevents;
+mod signed;

@@ -1,0 +1,87 @@
+//! How many, and which, events a target gets.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use lapin::BasicProperties;
+use tests::{
+    eventually, foreign::Foreign, http, rabbitmq::virtual_host, suite::listener_alone,
+    target::Target,
+};
+
+use super::route;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_gets_no_more_in_a_second_than_its_route_says() {
+    const RATE: usize = 20;
+    const EVENTS: usize = 60;
+    let virtual_host = virtual_host().await;
+    let dir = tempfile::tempdir().unwrap();
+    let target = Target::answering(StatusCode::OK).await;
+    let lines = format!("bindings = [\"#\"]\nrate_per_second = {RATE}");
+    let routes = route("slow", &target, &lines);
+    let listener = listener_alone(&virtual_host.url, dir.path(), &routes).await;
+    listener.ready().await;
+    let publisher = Foreign::connect(&virtual_host.url).await;
+    for number in 0..EVENTS {
+        let body = number.to_string();
+        let properties = BasicProperties::default();
+        publisher
+            .publish("events.topic.exchange", "a", properties, body.as_bytes())
+            .await;
+    }
+    let received = target.wait_for(EVENTS).await;
+    let times: Vec<_> = received.iter().map(|event| event.at).collect();
+    // Twice as many in a second would be a limit that does not hold; some may come a little late,
+    // and so nearer to the next.
+    let most = times.iter().map(|from| {
+        let end = *from + Duration::from_secs(1);
+        times.iter().filter(|at| *at >= from && **at < end).count()
+    });
+    let most = most.max().unwrap();
+    assert!(most < RATE * 3 / 2, "{most} in a second");
+    listener.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_gets_the_types_it_is_for_and_the_rest_is_done_with() {
+    let virtual_host = virtual_host().await;
+    let dir = tempfile::tempdir().unwrap();
+    let target = Target::answering(StatusCode::OK).await;
+    let lines = "bindings = [\"#\"]\ntypes = [\"order.*\", \"mail.#\"]";
+    let routes = route("some", &target, lines);
+    let listener = listener_alone(&virtual_host.url, dir.path(), &routes).await;
+    listener.ready().await;
+    let publisher = Foreign::connect(&virtual_host.url).await;
+    let types = [
+        "order.placed",
+        "order.item.placed",
+        "mail",
+        "log.INFO",
+        "mail.sent.late",
+    ];
+    for event_type in types {
+        let properties = BasicProperties::default();
+        publisher
+            .publish("events.topic.exchange", event_type, properties, b"{}")
+            .await;
+    }
+    let ignored = r#"subscription_events_total{route="some",outcome="ignored"} 2"#;
+    let url = listener.url("/metrics");
+    eventually("two are ignored", Duration::from_secs(20), || async {
+        http::get(&url).await.text.contains(ignored).then_some(())
+    })
+    .await;
+    let received = target.wait_for(3).await;
+    let mut got: Vec<_> = received
+        .iter()
+        .map(|event| event.header("ce-type"))
+        .collect();
+    got.sort_unstable();
+    assert_eq!(got, ["mail", "mail.sent.late", "order.placed"]);
+    listener.stop().await;
+    let management = &virtual_host.management;
+    for queue in management.queues().await {
+        assert_eq!(management.depth(&queue).await, 0, "{queue}");
+    }
+}

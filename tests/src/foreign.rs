@@ -1,0 +1,78 @@
+//! A program of somebody else's on the same RabbitMQ.
+
+use lapin::{
+    BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind,
+    options::{
+        BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
+    },
+    types::FieldTable,
+};
+
+use crate::OrPanic as _;
+
+/// A connection of its own, with one channel in confirm mode.
+pub struct Foreign {
+    connection: Connection,
+    /// For what the methods do not do.
+    pub channel: Channel,
+}
+
+impl Foreign {
+    /// Connects.
+    pub async fn connect(url: &str) -> Self {
+        let connection = Connection::connect(url, ConnectionProperties::default());
+        let connection = connection.await.or_panic("a connection");
+        let channel = connection.create_channel().await.or_panic("a channel");
+        let confirms = channel.confirm_select(ConfirmSelectOptions { nowait: false });
+        confirms.await.or_panic("confirms");
+        Self {
+            connection,
+            channel,
+        }
+    }
+
+    /// Declares a durable exchange.
+    pub async fn exchange(&self, name: &str, kind: ExchangeKind) {
+        let options = ExchangeDeclareOptions {
+            durable: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        let declared =
+            self.channel
+                .exchange_declare(name.into(), kind, options, FieldTable::default());
+        declared.await.or_panic(name);
+    }
+
+    /// Declares a durable queue, a classic one unless `arguments` say otherwise.
+    pub async fn queue(&self, name: &str, arguments: FieldTable) {
+        let options = QueueDeclareOptions {
+            durable: true,
+            ..QueueDeclareOptions::default()
+        };
+        let declared = self.channel.queue_declare(name.into(), options, arguments);
+        declared.await.or_panic(name);
+    }
+
+    /// Publishes a message and awaits its confirm.
+    pub async fn publish(
+        &self,
+        exchange: &str,
+        key: &str,
+        properties: BasicProperties,
+        body: &[u8],
+    ) {
+        let options = BasicPublishOptions::default();
+        #[expect(clippy::disallowed_methods, reason = "this plays another program")]
+        let publish =
+            self.channel
+                .basic_publish(exchange.into(), key.into(), options, body, properties);
+        let confirm = publish.await.or_panic("a publish").await;
+        assert!(confirm.or_panic("its confirm").is_ack());
+    }
+
+    /// Closes the connection.
+    pub async fn close(self) {
+        let closed = self.connection.close(200, "done".into()).await;
+        closed.or_panic("the connection closes");
+    }
+}
