@@ -179,12 +179,18 @@ async fn a_declaration_that_is_refused_says_what_to_do() {
     broker.stop().await;
 }
 
-/// The bindings are as they were provided, whatever the routes file says.
+/// The bindings are as they were provided, whatever the routes file says, and also where the
+/// listener might change them.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_the_routes_binds_and_unbinds_nothing() {
     let target = Target::answering(StatusCode::OK).await;
     let before = routes("one", "log.INFO", &target);
-    let provided = Provided::new(Some(&before), &[]).await;
+    let mut provided = Provided::without_import(Some(&before), &[]).await;
+    for kind in ["write", "read"] {
+        provided.definitions = provided.with_permission("listener", kind, ".*");
+    }
+    provided.definitions["topic_permissions"] = json!([]);
+    provided.import(&provided.definitions).await;
     let suite = provided.suite(Some(&before)).await;
     suite.ready().await;
     let changed = routes("one", "log.WARN", &target) + &route("two", "log.#", &target);
