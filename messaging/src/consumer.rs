@@ -230,14 +230,15 @@ where
         let ConsumerConfig {
             queue, topology, ..
         } = &self.config;
-        let (queue, topology) = if topology.is_exclusive(queue) {
+        let is_exclusive = topology.is_exclusive(queue);
+        let (queue, topology) = if is_exclusive {
             let name = exclusive_queue(channel).await?;
             let topology = topology.with_exclusive_queue(queue, name.as_str());
             (name, topology)
         } else {
+            channel.declare(topology).await?;
             (queue.as_str().into(), topology.clone())
         };
-        channel.declare(&topology).await?;
         // Quorum queues know no global prefetch.
         let per_consumer = BasicQosOptions { global: false };
         call(channel.basic_qos(self.config.prefetch, per_consumer)).await?;
@@ -254,6 +255,11 @@ where
             FieldTable::default(),
         ))
         .await?;
+        if is_exclusive {
+            // After its consumer: where it cannot be bound, since there is no such exchange yet,
+            // the channel ends, and RabbitMQ deletes the queue with its last consumer.
+            channel.declare(&topology).await?;
+        }
         Ok((topology, deliveries))
     }
 

@@ -121,6 +121,7 @@ impl Event {
             .unwrap_or_else(|| "unknown".to_owned());
         let source = take("source")
             .or_else(|| present(properties.app_id()))
+            .or_else(|| sender(properties.headers().as_ref()?))
             .unwrap_or_else(|| format!("amqp:{exchange}"));
         let time = take("time").or_else(|| properties.timestamp().and_then(rfc3339));
         let subject = take("subject");
@@ -169,6 +170,12 @@ impl Event {
             headers.insert_text(TRACEPARENT, traceparent);
         }
     }
+}
+
+/// Whom programs of the goamqp convention name as the sender of an event.
+fn sender(headers: &FieldTable) -> Option<String> {
+    let service = text(headers, "service")?;
+    (!service.is_empty()).then(|| service.to_owned())
 }
 
 /// The text of a property that is there and not empty.
@@ -300,6 +307,18 @@ mod tests {
         assert_ne!(first.id, read(b"other").id);
         assert_eq!(first.event_type, "some key");
         assert_eq!(first.time.as_deref(), Some("2023-11-14T22:13:20Z"));
+    }
+
+    #[test]
+    fn knows_the_sender_of_a_message_by_its_app_id_or_its_header() {
+        let mut headers = Headers::new();
+        headers.insert_text("service", "orders");
+        let properties = BasicProperties::default().with_headers(headers.into_table());
+        let source =
+            |properties: &BasicProperties| Event::read("x", "key", properties, Bytes::new()).source;
+        assert_eq!(source(&properties), "orders");
+        assert_eq!(source(&properties.with_app_id("shop".into())), "shop");
+        assert_eq!(source(&BasicProperties::default()), "amqp:x");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    Connection, Delivery, Message, PublishError, Publisher, Status,
+    Connection, Delivery, Message, PublishError, Publisher, RoutingKey, Status,
     channel::{Channel, ChannelError, call},
     headers::{integer, text},
     message::{PERSISTENT, TRANSIENT, short},
@@ -148,23 +148,13 @@ impl Reply {
         let reply_to = request
             .reply_to()
             .filter(|queue| queue.starts_with("amq."))?;
-        let mut headers = FieldTable::default();
-        headers.insert(STATUS.into(), AMQPValue::LongInt(self.status.into()));
-        let mut properties = BasicProperties::default()
-            .with_delivery_mode(TRANSIENT)
-            .with_headers(headers);
-        if let Some(content_type) = self.content_type.as_deref().and_then(short) {
-            properties = properties.with_content_type(content_type);
-        }
-        if let Some(id) = request.properties.correlation_id() {
-            properties = properties.with_correlation_id(id.clone());
-        }
+        let properties = self.properties(request, FieldTable::default());
         Some(Message {
             exchange: "".into(),
             routing_key: reply_to.into(),
             // RabbitMQ takes a direct reply-to address for no queue and would return it.
             mandatory: false,
-            properties,
+            properties: properties.with_delivery_mode(TRANSIENT),
             payload: self.body,
         })
     }
@@ -173,26 +163,31 @@ impl Reply {
     /// sender of `request`, or `None` where the request does not name it in its header `service`.
     pub fn into_response(self, service: &str, request: &Delivery) -> Option<Message> {
         let headers = request.properties.headers().as_ref()?;
-        let sender = text(headers, SENDER)?;
+        // The name of a queue ends in it; a longer one is forged, and could break the connection.
+        let sender = text(headers, SENDER).filter(|name| name.len() <= RoutingKey::MAX_BYTES)?;
         let mut headers = FieldTable::default();
         headers.insert(SENDER.into(), AMQPValue::LongString(sender.into()));
+        let properties = self.properties(request, headers);
+        Some(Message {
+            exchange: response_exchange(service).as_str().into(),
+            routing_key: short(&request.routing_key)?,
+            mandatory: true,
+            properties: properties.with_delivery_mode(PERSISTENT),
+            payload: self.body,
+        })
+    }
+
+    /// What every answer to `request` says of itself, with the status added to `headers`.
+    fn properties(&self, request: &Delivery, mut headers: FieldTable) -> BasicProperties {
         headers.insert(STATUS.into(), AMQPValue::LongInt(self.status.into()));
-        let mut properties = BasicProperties::default()
-            .with_delivery_mode(PERSISTENT)
-            .with_headers(headers);
+        let mut properties = BasicProperties::default().with_headers(headers);
         if let Some(content_type) = self.content_type.as_deref().and_then(short) {
             properties = properties.with_content_type(content_type);
         }
         if let Some(id) = request.properties.correlation_id() {
             properties = properties.with_correlation_id(id.clone());
         }
-        Some(Message {
-            exchange: response_exchange(service).as_str().into(),
-            routing_key: short(&request.routing_key)?,
-            mandatory: true,
-            properties,
-            payload: self.body,
-        })
+        properties
     }
 
     fn read(properties: &BasicProperties, body: Vec<u8>) -> Self {

@@ -22,6 +22,7 @@ mod dead_letter;
 mod dead_letters;
 mod envelopes;
 mod events;
+mod examples;
 mod foreign_messages;
 mod frozen_rabbitmq;
 mod full_queues;

@@ -13,6 +13,7 @@ pub mod management;
 pub mod port;
 pub mod postgres;
 pub mod process;
+pub mod program;
 pub mod provided;
 pub mod proxy;
 pub mod python;

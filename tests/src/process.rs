@@ -222,7 +222,7 @@ pub async fn run(name: &str, arguments: &[&str]) -> Output {
         .or_panic(name)
 }
 
-fn janitor(pid: u32) -> Child {
+pub(crate) fn janitor(pid: u32) -> Child {
     Command::new("sh")
         .args(["-c", JANITOR, "janitor", &pid.to_string()])
         .stdin(Stdio::piped())

@@ -1,0 +1,38 @@
+"""Analytics: a plain AMQP consumer beside the listener, with a queue and so a copy of its own.
+
+    python analytics.py
+"""
+
+import json
+import os
+import time
+
+import pika
+from pika.exceptions import AMQPConnectionError
+
+AMQP_URL = os.environ.get("AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2F")
+
+
+def connect():
+    while True:
+        try:
+            return pika.BlockingConnection(pika.URLParameters(AMQP_URL))
+        except AMQPConnectionError:
+            print("RabbitMQ is away, trying again")
+            time.sleep(1)
+
+
+def count(channel, method, properties, body):
+    print(f"counted order {json.loads(body)['order']}")
+    channel.basic_ack(method.delivery_tag)  # last: if this program dies before, the order comes again
+
+
+channel = connect().channel()
+# Everybody declares what they need, in the same words: so it does not matter who is first.
+channel.exchange_declare("order-exchange", exchange_type="direct", durable=True)
+channel.queue_declare("analytics-queue", durable=True)
+channel.queue_bind("analytics-queue", "order-exchange", "order.placed")
+channel.basic_qos(prefetch_count=50)
+channel.basic_consume("analytics-queue", count)
+print("counting")
+channel.start_consuming()

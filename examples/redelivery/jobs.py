@@ -1,0 +1,22 @@
+"""Publishes jobs that survive a restart of RabbitMQ, and jobs that need not.
+
+    python jobs.py
+"""
+
+import os
+
+import pika
+
+AMQP_URL = os.environ.get("AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2F")
+
+connection = pika.BlockingConnection(pika.URLParameters(AMQP_URL))
+channel = connection.channel()
+channel.confirm_delivery()
+for number in (1, 2):
+    for mode in pika.DeliveryMode:
+        job = f"{mode.name.lower()} job {number}"
+        # Straight into the queue, by the default exchange. There is no message_id on purpose.
+        properties = pika.BasicProperties(content_type="text/plain", delivery_mode=mode)
+        channel.basic_publish("", "jobs", job, properties, mandatory=True)
+        print(f"published {job}")
+connection.close()
