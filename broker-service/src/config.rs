@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use clap::builder::BoolishValueParser;
 use messaging::AmqpUrl;
 use service_kit::{secret_arg::SecretArg, server::HttpConfig};
 
@@ -21,6 +22,12 @@ pub struct Config {
         default_value = "amqp://guest:guest@127.0.0.1:5672/%2F"
     )]
     pub amqp_url: AmqpUrl,
+
+    /// Whether to declare and bind exchanges and queues; with false everything is provided by
+    /// definitions, and only looked up
+    #[arg(long, env, default_value_t = true, action = clap::ArgAction::Set,
+          value_parser = BoolishValueParser::new())]
+    pub amqp_declare: bool,
 
     /// Time for RabbitMQ to confirm an event, in milliseconds
     #[arg(long = "publish-timeout-ms", env = "PUBLISH_TIMEOUT_MS", value_parser = milliseconds,

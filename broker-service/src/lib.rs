@@ -12,6 +12,7 @@ mod idempotency;
 mod media_type;
 mod problems;
 mod publication;
+mod publishers;
 mod schemas;
 mod traceparent;
 
@@ -27,7 +28,10 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 pub use crate::config::Config;
-use crate::{authenticator::Authenticator, idempotency::Idempotency, schemas::Schemas};
+use crate::{
+    authenticator::Authenticator, idempotency::Idempotency, publishers::Publishers,
+    schemas::Schemas,
+};
 
 /// CloudEvents `source` of the events that are made here.
 const SOURCE: &str = "broker-service";
@@ -35,7 +39,7 @@ const SOURCE: &str = "broker-service";
 /// What the handlers share.
 #[derive(Clone)]
 struct App {
-    publisher: Publisher,
+    publishers: Publishers,
     publish_timeout: Duration,
     authenticator: Authenticator,
     idempotency: Idempotency,
@@ -54,7 +58,7 @@ impl App {
     ) -> Result<(), PublishError> {
         let begun = Instant::now();
         let message = event.into_message(key);
-        let publish = self.publisher.publish_unless_blocked(message, timeout);
+        let publish = self.publishers.publish(message, key, timeout);
         let published = publish.await;
         let outcome = published.as_ref().err().map_or("accepted", problems::code);
         metrics::counter!("broker_publishes_total", "outcome" => outcome).increment(1);
@@ -77,21 +81,22 @@ pub async fn run(
     server::check_exposure(&listener, &config.http)?;
     let schemas = config.schemas_dir.as_deref().map(Schemas::load);
     let schemas = schemas.transpose()?.unwrap_or_default();
-    let connection = Connection::open(SOURCE, &config.amqp_url);
+    let connection = Connection::open(SOURCE, &config.amqp_url).declaring(config.amqp_declare);
     let publisher = Publisher::start(&connection, topology::Topology::events());
+    let publishers = Publishers::new(publisher);
     let requests = topology::Topology::request_exchange(topology::AUTH_SERVICE);
     let requester = Requester::start(&connection, requests);
 
     let readiness = Readiness::new(shutdown.clone()).check("rabbitmq", {
-        let (publisher, requester) = (publisher.clone(), requester.clone());
+        let (publishers, requester) = (publishers.clone(), requester.clone());
         move || {
-            let status = publisher.status().into_result();
+            let status = publishers.status().into_result();
             let status = status.and_then(|()| requester.status().into_result());
             Box::pin(async { status })
         }
     });
     let app = App {
-        publisher,
+        publishers,
         publish_timeout: config.publish_timeout,
         authenticator: Authenticator::new(requester, config.auth_timeout),
         idempotency: Idempotency::new(config.idempotency_window, config.idempotency_keys_max),

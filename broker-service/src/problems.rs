@@ -10,14 +10,20 @@ use service_kit::problem::Problem;
 const SOON: Duration = Duration::from_secs(1);
 const LATER: Duration = Duration::from_secs(5);
 
-/// Each is a 503: the same request may succeed later. Only `unconfirmed` leaves open whether the
-/// event was published, and so carries its id.
+/// Each but one is a 503: the same request may succeed later. That one is a 403, since a type that
+/// RabbitMQ's permissions do not allow takes somebody to change them. Only `unconfirmed` leaves
+/// open whether the event was published, and so carries its id.
 pub(crate) fn publish(error: &PublishError, key: &RoutingKey, id: &str) -> Problem {
     let problem = |message, retry_after| unavailable(code(error), message, retry_after);
     match error {
         PublishError::Unroutable => problem(
             format!("no queue is bound for {key}: is there a listener with a route for it?"),
             LATER,
+        ),
+        PublishError::Forbidden(_) => Problem::new(
+            StatusCode::FORBIDDEN,
+            code(error),
+            format!("RabbitMQ does not let the broker publish events of the type {key}"),
         ),
         PublishError::Nacked | PublishError::Blocked(_) => problem(error.to_string(), LATER),
         PublishError::Disconnected(_) | PublishError::Overloaded => {
@@ -42,6 +48,7 @@ pub(crate) fn too_late() -> Problem {
 pub(crate) fn code(error: &PublishError) -> &'static str {
     match error {
         PublishError::Unroutable => "unroutable",
+        PublishError::Forbidden(_) => "forbidden",
         PublishError::Nacked => "refused",
         PublishError::Blocked(_) => "blocked",
         PublishError::Disconnected(_) => "disconnected",
@@ -70,6 +77,7 @@ pub(crate) fn request(error: &RequestError) -> Problem {
         }
         RequestError::Publish(
             PublishError::Nacked
+            | PublishError::Forbidden(_)
             | PublishError::Disconnected(_)
             | PublishError::Overloaded
             | PublishError::Unknown,

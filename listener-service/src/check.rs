@@ -2,6 +2,7 @@
 
 mod definitions;
 mod drawing;
+mod permissions;
 mod plain;
 
 use std::{
@@ -28,6 +29,9 @@ pub struct CheckCommand {
     file: Option<PathBuf>,
     #[command(flatten)]
     form: Form,
+    /// Also print the permissions that this user, the listener's, needs with AMQP_DECLARE=false
+    #[arg(long, requires = "definitions")]
+    user: Option<String>,
 }
 
 /// In which form the topology is printed.
@@ -51,7 +55,7 @@ impl CheckCommand {
     /// # Errors
     /// When it cannot print.
     pub(crate) fn run(self, config: &Config) -> anyhow::Result<ExitCode> {
-        let Self { file, form } = self;
+        let Self { file, form, user } = self;
         let mut config = config.clone();
         if let Some(file) = file {
             config.routes_file = Some(file);
@@ -69,7 +73,13 @@ impl CheckCommand {
             drawing::mermaid(&routes)
         } else if form.definitions {
             let vhost = config.amqp_url.vhost();
-            let definitions = definitions::definitions(&declarations(&routes), vhost);
+            let mut definitions = definitions::definitions(&declarations(&routes), vhost);
+            if let Some(user) = user {
+                let letters = config.dead_letters;
+                let (names, types) = permissions::permissions(&routes, letters, &user, vhost);
+                definitions["permissions"] = names;
+                definitions["topic_permissions"] = types;
+            }
             serde_json::to_string_pretty(&definitions).context("the definitions as JSON")? + "\n"
         } else {
             plain::text(&routes)

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use messaging::AmqpUrl;
 use service_kit::{secret_arg::SecretArg, server::HttpConfig};
 use url::Url;
@@ -18,6 +19,12 @@ pub struct Config {
         default_value = "amqp://guest:guest@127.0.0.1:5672/%2F"
     )]
     pub amqp_url: AmqpUrl,
+
+    /// Whether to declare and bind exchanges and queues; with false everything is provided by
+    /// definitions, and only looked up
+    #[arg(long, env, default_value_t = true, action = clap::ArgAction::Set,
+          value_parser = BoolishValueParser::new())]
+    pub amqp_declare: bool,
 
     /// File of routes in TOML [default: all events to the logger, authentications to auth-service]
     #[arg(long, env)]

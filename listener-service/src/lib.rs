@@ -59,8 +59,11 @@ pub async fn run(
     server::check_exposure(&listener, &config.http)?;
     let routes = Routes::load(&config)?;
     // Two connections: RabbitMQ blocks one that publishes, and acknowledgements must get through.
-    let consuming = Connection::open(format!("{SERVICE} consuming"), &config.amqp_url);
-    let publishing = Connection::open(format!("{SERVICE} publishing"), &config.amqp_url);
+    let open = |purpose| {
+        let connection = Connection::open(format!("{SERVICE} {purpose}"), &config.amqp_url);
+        connection.declaring(config.amqp_declare)
+    };
+    let (consuming, publishing) = (open("consuming"), open("publishing"));
     let store = match config.dead_letters {
         DeadLetters::Logger => Some(Store::new(&config)?),
         DeadLetters::Queue => None,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use messaging::{
-    Backoff, Connection, Consumer, ConsumerConfig, Delivery, Handled, Publisher, Reply,
+    Backoff, Connection, Consumer, ConsumerConfig, Delivery, Handled, Publisher, Reply, Status,
     topology::Topology,
 };
 use tokio::time::{Instant, timeout_at};
@@ -16,6 +16,12 @@ const REPLY_DEADLINE: Duration = Duration::from_secs(5);
 
 /// For any request: one that may wait for days, as a message can, would hold its handler for days.
 const PATIENCE_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// A route at work.
+pub(crate) struct Responding {
+    consumer: Consumer,
+    publisher: Publisher,
+}
 
 struct Responder {
     route: String,
@@ -31,12 +37,13 @@ pub(crate) fn start(
     target: Target,
     consuming: &Connection,
     publishing: &Connection,
-) -> Consumer {
+) -> Responding {
+    let publisher = Publisher::start(publishing, Topology::default());
     let responder = Arc::new(Responder {
         route: route.name.clone(),
         target,
         timeout: route.target.timeout,
-        publisher: Publisher::start(publishing, Topology::default()),
+        publisher: publisher.clone(),
     });
     let config = ConsumerConfig {
         queue: route.source.queue.name().to_owned(),
@@ -45,10 +52,25 @@ pub(crate) fn start(
         concurrency: route.flow.concurrency.into(),
         ordered: false,
     };
-    Consumer::start(consuming, config, move |request| {
+    let consumer = Consumer::start(consuming, config, move |request| {
         let responder = responder.clone();
         async move { responder.respond(request).await }
-    })
+    });
+    Responding {
+        consumer,
+        publisher,
+    }
+}
+
+impl Responding {
+    /// Whether requests come in now, and answers can be sent.
+    pub(crate) fn status(&self) -> Status {
+        self.consumer.status().and(self.publisher.status())
+    }
+
+    pub(crate) async fn drain(&self, deadline: Duration) {
+        self.consumer.drain(deadline).await;
+    }
 }
 
 impl Responder {

@@ -7,14 +7,15 @@ use std::{
 
 use anyhow::Context as _;
 use futures_util::future::join_all;
-use messaging::{Connection, Consumer, Queue, Source, Status, Subscriber};
+use messaging::{Connection, Queue, Source, Status, Subscriber};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::{
     dead_letters::{Drain, Store},
-    event_route, request_route,
+    event_route,
+    request_route::{self, Responding},
     routes::{EventRoute, RequestRoute, Routes},
     target::Target,
 };
@@ -56,7 +57,7 @@ enum Work {
         /// Of its dead letters, where they are drained.
         drain: Option<Drain>,
     },
-    Requests(Consumer),
+    Requests(Responding),
 }
 
 /// What a reload changed, by the names of routes.
@@ -237,7 +238,7 @@ impl RunningRoute {
     pub(crate) fn status(&self) -> Status {
         match &self.work {
             Work::Events { subscriber, .. } => subscriber.status(),
-            Work::Requests(consumer) => consumer.status(),
+            Work::Requests(responding) => responding.status(),
         }
     }
 
@@ -266,7 +267,7 @@ impl RunningRoute {
                 };
                 tokio::join!(subscriber.drain(deadline), dead_letters);
             }
-            Work::Requests(consumer) => consumer.drain(deadline).await,
+            Work::Requests(responding) => responding.drain(deadline).await,
         }
     }
 }

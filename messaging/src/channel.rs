@@ -2,7 +2,11 @@
 
 use std::{future::Future, ops::Deref, sync::Arc, time::Duration};
 
-use lapin::options::ConfirmSelectOptions;
+use lapin::{
+    ErrorKind,
+    options::ConfirmSelectOptions,
+    protocol::{AMQPErrorKind, AMQPSoftError},
+};
 use tokio::{
     sync::{Mutex, watch},
     time::timeout,
@@ -29,11 +33,16 @@ pub(crate) struct Channel {
 #[derive(Clone)]
 pub(crate) struct Declarer {
     channel: lapin::Channel,
-    turn: Turn,
+    declaring: Declaring,
 }
 
-/// Whose turn it is to declare on a connection.
-pub(crate) type Turn = Arc<Mutex<()>>;
+/// How the channels of a connection declare.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Declaring {
+    turn: Arc<Mutex<()>>,
+    /// Not at all: everything is provided.
+    pub(crate) looks_up: bool,
+}
 
 /// Why a channel could not be had, or what ended it.
 #[derive(Debug, thiserror::Error)]
@@ -50,11 +59,14 @@ pub(crate) enum ChannelError {
     Unconfirmed,
     #[error("a bug of this program; its panic is in the log")]
     Panicked,
+    /// With RabbitMQ's own words, which name the user and what it must not use.
+    #[error("{reason}; {cure}")]
+    Refused { reason: String, cure: &'static str },
     #[error(transparent)]
-    Amqp(#[from] lapin::Error),
-    #[error("declaring {name}: {source}")]
+    Amqp(lapin::Error),
+    #[error("{attempt}: {source}")]
     Declare {
-        name: String,
+        attempt: String,
         source: Box<ChannelError>,
     },
 }
@@ -70,16 +82,33 @@ impl ChannelError {
     }
 }
 
+/// What to do about a permission that is missing.
+const GRANT: &str =
+    "grant it with `rabbitmqctl set_permissions`, or set_topic_permissions for an event type";
+
+impl From<lapin::Error> for ChannelError {
+    fn from(error: lapin::Error) -> Self {
+        const REFUSED: AMQPErrorKind = AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED);
+        match error.kind() {
+            ErrorKind::ProtocolError(told) if *told.kind() == REFUSED => Self::Refused {
+                reason: told.get_message().to_string(),
+                cure: GRANT,
+            },
+            _ => Self::Amqp(error),
+        }
+    }
+}
+
 impl Channel {
     pub(crate) async fn open(
         connection: Arc<lapin::Connection>,
         link: watch::Receiver<Link>,
-        turn: Turn,
+        declaring: Declaring,
     ) -> Result<Self, ChannelError> {
         let opened = call(connection.create_channel());
         let channel = while_connected(&connection, link.clone(), opened).await?;
         Ok(Self {
-            declarer: Declarer { channel, turn },
+            declarer: Declarer { channel, declaring },
             connection,
             link,
         })
@@ -147,8 +176,10 @@ impl Channel {
 impl Declarer {
     /// Declares everything in `topology`; idempotent.
     pub(crate) async fn declare(&self, topology: &Topology) -> Result<(), ChannelError> {
-        let _turn = self.turn.lock().await;
-        topology.declare_on(&self.channel).await
+        let _turn = self.declaring.turn.lock().await;
+        topology
+            .declare_on(&self.channel, self.declaring.looks_up)
+            .await
     }
 }
 

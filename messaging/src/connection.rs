@@ -16,7 +16,7 @@ use crate::{
     AmqpUrl, Backoff, Status,
     amqp_url::Redacted,
     caught::caught,
-    channel::{CLOSE_DEADLINE, Channel, ChannelError, Turn},
+    channel::{CLOSE_DEADLINE, Channel, ChannelError, Declaring},
     node::Node,
 };
 
@@ -31,7 +31,7 @@ const ACKNOWLEDGEMENT_TIMEOUT: &str = "delivery acknowledgement";
 #[derive(Clone, Debug)]
 pub struct Connection {
     link: watch::Receiver<Link>,
-    declaring: Turn,
+    declaring: Declaring,
     closing: CancellationToken,
     tasks: TaskTracker,
 }
@@ -78,10 +78,24 @@ impl Connection {
         tasks.close();
         Self {
             link,
-            declaring: Turn::default(),
+            declaring: Declaring::default(),
             closing,
             tasks,
         }
+    }
+
+    /// With `false` the channels of this connection declare and bind nothing: what they need is
+    /// provided by definitions and only looked up, which takes no permission to configure. What is
+    /// missing is an error that names it, until it is there. Only queues that RabbitMQ is to name
+    /// are made and bound all the same, since nobody can provide them.
+    #[must_use]
+    pub fn declaring(mut self, declaring: bool) -> Self {
+        self.declaring.looks_up = !declaring;
+        self
+    }
+
+    pub(crate) fn looks_up(&self) -> bool {
+        self.declaring.looks_up
     }
 
     /// Whether RabbitMQ can be talked to now.

@@ -18,19 +18,28 @@ use crate::{
 
 /// For a channel and one request on it.
 const UNBIND_DEADLINE: Duration = Duration::from_secs(15);
+/// What to do about a declaration that is refused.
+const GRANT_OR_PROVIDE: &str =
+    "grant it, or provide everything by definitions and set AMQP_DECLARE=false";
+/// How the names begin that RabbitMQ gives out itself.
+const RABBITMQ_NAMES: &str = "amq.";
 /// The argument that says how a headers exchange compares.
 const MATCH: &str = "x-match";
 
 impl Topology {
-    pub(crate) async fn declare_on(&self, channel: &lapin::Channel) -> Result<(), ChannelError> {
+    /// Declares everything in turn, or only looks whether it is there.
+    pub(crate) async fn declare_on(
+        &self,
+        channel: &lapin::Channel,
+        look_up: bool,
+    ) -> Result<(), ChannelError> {
         for declaration in self.declarations() {
-            declaration
-                .declare_on(channel)
-                .await
-                .map_err(|source| ChannelError::Declare {
-                    name: declaration.name(),
-                    source: Box::new(source),
-                })?;
+            let done = if look_up {
+                declaration.look_up_on(channel).await
+            } else {
+                declaration.declare_on(channel).await
+            };
+            done.map_err(|source| declaration.failed(look_up, source))?;
         }
         Ok(())
     }
@@ -50,7 +59,8 @@ pub(crate) async fn exclusive_queue(channel: &lapin::Channel) -> Result<ShortStr
 }
 
 impl Connection {
-    /// Takes a binding of `queue` back. One that is not there is no error.
+    /// Takes a binding of `queue` back. One that is not there is no error; where bindings are
+    /// provided, they stay as they are.
     ///
     /// # Errors
     /// A reason to show to people.
@@ -60,6 +70,9 @@ impl Connection {
         exchange: &str,
         binding: &Binding,
     ) -> Result<(), String> {
+        if self.looks_up() {
+            return Ok(());
+        }
         let unbind = async {
             let channel = self.channel().await?;
             let (key, arguments) = words(binding);
@@ -90,7 +103,9 @@ impl Declaration {
 
     async fn declare_on(&self, channel: &lapin::Channel) -> Result<(), ChannelError> {
         match self {
-            Self::Exchange(exchange) => declare_exchange(channel, exchange).await,
+            Self::Exchange(exchange) => {
+                declare_exchange(channel, exchange, exchange.existing).await
+            }
             Self::Queue { name, arguments } => {
                 declare_queue(
                     channel,
@@ -112,15 +127,56 @@ impl Declaration {
             } => bind(channel, queue, exchange, binding).await,
         }
     }
+
+    /// Whether it is there, which takes no permission. RabbitMQ shows nobody a binding.
+    async fn look_up_on(&self, channel: &lapin::Channel) -> Result<(), ChannelError> {
+        match self {
+            Self::Exchange(exchange) => declare_exchange(channel, exchange, true).await,
+            Self::Queue { name, .. } | Self::ExistingQueue(name) => {
+                declare_queue(channel, name, true, FieldTable::default()).await
+            }
+            Self::Binding { queue, .. } if queue.starts_with(RABBITMQ_NAMES) => {
+                self.declare_on(channel).await
+            }
+            Self::ExclusiveQueue(_) | Self::Binding { .. } => Ok(()),
+        }
+    }
+
+    fn failed(&self, look_up: bool, source: ChannelError) -> ChannelError {
+        let name = self.name();
+        let attempt = if look_up || self.is_existing() {
+            format!("looking up {name}")
+        } else {
+            format!("declaring {name}")
+        };
+        let source = match source {
+            ChannelError::Refused { reason, .. } if !look_up => ChannelError::Refused {
+                reason,
+                cure: GRANT_OR_PROVIDE,
+            },
+            source => source,
+        };
+        let source = Box::new(source);
+        ChannelError::Declare { attempt, source }
+    }
+
+    fn is_existing(&self) -> bool {
+        match self {
+            Self::Exchange(exchange) => exchange.existing,
+            Self::ExistingQueue(_) => true,
+            _ => false,
+        }
+    }
 }
 
 async fn declare_exchange(
     channel: &lapin::Channel,
     exchange: &Exchange,
+    existing: bool,
 ) -> Result<(), ChannelError> {
     let options = ExchangeDeclareOptions {
         durable: true,
-        passive: exchange.existing,
+        passive: existing,
         auto_delete: false,
         internal: false,
         nowait: false,

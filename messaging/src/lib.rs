@@ -29,6 +29,7 @@ mod payload;
 mod properties;
 mod publish_task;
 mod publisher;
+mod refusals;
 mod requester;
 mod routing_key;
 mod schedule;
@@ -37,6 +38,7 @@ mod status;
 mod subscription;
 pub mod topology;
 mod verdicts;
+mod window;
 
 pub use amqp_url::{AmqpUrl, AmqpUrlError};
 pub use backoff::Backoff;

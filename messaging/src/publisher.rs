@@ -8,11 +8,8 @@ use tokio::{
 };
 
 use crate::{
-    Connection, Status,
-    message::Message,
-    publish_task::{Job, PublishTask},
-    requester::PendingReplies,
-    topology::Topology,
+    Connection, Status, message::Message, publish_task::PublishTask, refusals::Refusals,
+    requester::PendingReplies, topology::Topology, window::Job,
 };
 
 /// Publishes that wait for a place in the window; more are refused as [`PublishError::Overloaded`].
@@ -29,7 +26,9 @@ const STALL: Duration = Duration::from_secs(1);
 pub struct Publisher {
     connection: Connection,
     jobs: mpsc::Sender<Job>,
+    topology: Topology,
     state: watch::Receiver<State>,
+    refusals: Refusals,
 }
 
 /// Whether the channel is there.
@@ -48,10 +47,13 @@ pub enum PublishError {
     /// RabbitMQ refused the message: a queue is full, or cannot take it now.
     #[error("RabbitMQ refused the message: a queue is full or not available")]
     Nacked,
+    /// RabbitMQ lets its user publish no messages of this routing key, in its own words. Not taken.
+    #[error("{0}")]
+    Forbidden(Arc<str>),
     /// RabbitMQ takes no publishes for now. Not sent.
     #[error("RabbitMQ blocks publishing: {0}")]
     Blocked(Arc<str>),
-    /// There is no connection to RabbitMQ. Not sent.
+    /// There is no connection to RabbitMQ, or the exchange takes nothing from its user. Not taken.
     #[error("{0}")]
     Disconnected(Arc<str>),
     /// Too many publishes wait already. Not sent.
@@ -78,13 +80,22 @@ impl Publisher {
     /// Starts a publisher on a channel of `connection` that declares `topology` first. It ends
     /// when its last clone is dropped, after what is in flight.
     pub fn start(connection: &Connection, topology: Topology) -> Self {
-        Self::start_with(connection, topology, None)
+        Self::start_with(connection, topology, None, Refusals::default())
+    }
+
+    /// Starts another one like this, whose messages cannot end this one's channel. What RabbitMQ
+    /// refuses to the one, the other knows too.
+    #[must_use]
+    pub fn on_another_channel(&self) -> Self {
+        let (topology, refusals) = (self.topology.clone(), self.refusals.clone());
+        Self::start_with(&self.connection, topology, None, refusals)
     }
 
     pub(crate) fn start_with(
         connection: &Connection,
         topology: Topology,
         replies: Option<PendingReplies>,
+        refusals: Refusals,
     ) -> Self {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (sender, state) = watch::channel(State::Missing {
@@ -93,16 +104,19 @@ impl Publisher {
         });
         let task = PublishTask {
             connection: connection.clone(),
-            topology,
+            topology: topology.clone(),
             replies,
             queue,
             state: sender,
+            refusals: refusals.clone(),
         };
         tokio::spawn(task.run());
         Self {
             connection: connection.clone(),
             jobs,
+            topology,
             state,
+            refusals,
         }
     }
 
@@ -110,7 +124,10 @@ impl Publisher {
     pub fn status(&self) -> Status {
         match self.connection.status() {
             Status::Ready => match &*self.state.borrow() {
-                State::Open => Status::Ready,
+                State::Open => self
+                    .refusals
+                    .of_exchange()
+                    .map_or(Status::Ready, Status::Waiting),
                 State::Missing { reason, .. } => Status::Waiting(reason.clone()),
             },
             away => away,
@@ -124,6 +141,12 @@ impl Publisher {
     /// See [`PublishError`]; after `deadline` it is [`PublishError::Timeout`].
     pub async fn publish(&self, message: Message, deadline: Duration) -> Result<(), PublishError> {
         let deadline = Instant::now() + deadline;
+        let refused = self
+            .refusals
+            .verdict(&message.exchange, &message.routing_key);
+        if let Some(refusal) = refused {
+            return Err(refusal);
+        }
         self.wait_out_interruption(deadline).await;
         match self.status() {
             Status::Ready => {}

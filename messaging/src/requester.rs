@@ -27,6 +27,7 @@ use crate::{
     channel::{Channel, ChannelError, call},
     headers::{integer, text},
     message::{PERSISTENT, TRANSIENT, short},
+    refusals::Refusals,
     topology::{Topology, request_exchange, response_exchange},
 };
 
@@ -77,7 +78,12 @@ impl Requester {
     /// Starts a requester on a channel of `connection` that declares `topology` first.
     pub fn start(connection: &Connection, topology: Topology) -> Self {
         let pending = PendingReplies::default();
-        let publisher = Publisher::start_with(connection, topology, Some(pending.clone()));
+        let publisher = Publisher::start_with(
+            connection,
+            topology,
+            Some(pending.clone()),
+            Refusals::default(),
+        );
         Self { publisher, pending }
     }
 

@@ -19,6 +19,15 @@ impl Status {
         Self::Waiting(reason.into())
     }
 
+    /// That of a consumer whose handlers publish. While RabbitMQ only blocks publishes it goes on.
+    #[must_use]
+    pub fn and(self, publishing: Self) -> Self {
+        match (self, publishing) {
+            (Self::Ready, waiting @ Self::Waiting(_)) => waiting,
+            (status, _) => status,
+        }
+    }
+
     /// `Ok` when ready, else the reason as text, as readiness checks want it.
     pub fn into_result(self) -> Result<(), String> {
         match self {

@@ -108,6 +108,7 @@ impl Subscription {
 #[derive(Clone, Debug)]
 pub struct Subscriber {
     consumer: Consumer,
+    publisher: Publisher,
     breaker: Arc<Breaker>,
 }
 
@@ -134,13 +135,14 @@ impl Subscriber {
             concurrency: subscription.concurrency.into(),
             ordered: subscription.ordered,
         };
+        // The queues are the consumer's to declare, and there before it gets anything.
+        let publisher = Publisher::start(publishing, Topology::retries());
         let forwarder = Arc::new(Forwarder {
             breaker: breaker.clone(),
             schedule: Schedule::new(subscription.retries.clone()),
             pace: subscription.rate_per_second.map(Pace::new),
             hold: subscription.hold(),
-            // The queues are the consumer's to declare, and there before it gets anything.
-            publisher: Publisher::start(publishing, Topology::retries()),
+            publisher: publisher.clone(),
             subscription,
             handler,
             shutdown,
@@ -149,12 +151,16 @@ impl Subscriber {
             let forwarder = forwarder.clone();
             async move { forwarder.forward(delivery).await }
         });
-        Self { consumer, breaker }
+        Self {
+            consumer,
+            publisher,
+            breaker,
+        }
     }
 
-    /// Whether deliveries come in now.
+    /// Whether deliveries come in now, and what fails can be handed off.
     pub fn status(&self) -> Status {
-        self.consumer.status()
+        self.consumer.status().and(self.publisher.status())
     }
 
     /// Why nothing is pulled, while what handles the events is down.

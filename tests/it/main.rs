@@ -28,6 +28,7 @@ mod frozen_rabbitmq;
 mod full_queues;
 mod idempotency;
 mod kill_between;
+mod least_privilege;
 mod log_event;
 mod logger_store;
 mod network;

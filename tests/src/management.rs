@@ -37,6 +37,19 @@ impl Management {
         .await;
     }
 
+    /// Imports definitions; what is there and not in them stays.
+    pub async fn import(&self, definitions: &Value) {
+        let definitions = Some(definitions.clone());
+        self.expect(Method::POST, "definitions", definitions).await;
+    }
+
+    /// What the management interface answers to a user.
+    pub async fn status_for(&self, user: &str, password: &str) -> StatusCode {
+        let request = self.client.get(format!("{}/api/overview", self.url));
+        let answer = request.basic_auth(user, Some(password)).send().await;
+        answer.or_panic("overview").status()
+    }
+
     /// Names of all queues.
     pub async fn queues(&self) -> Vec<String> {
         let queues = self.get(&format!("queues/{}", self.virtual_host)).await;

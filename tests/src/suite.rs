@@ -104,6 +104,8 @@ pub struct Options {
     pub routes: Option<String>,
     /// `AUTH_TIMEOUT_MS`.
     pub auth_timeout: Duration,
+    /// `AMQP_DECLARE`.
+    pub amqp_declare: bool,
     /// `MAX_BODY_BYTES`.
     pub max_body_bytes: usize,
     /// `SCHEMAS_DIR`.
@@ -117,6 +119,7 @@ impl Default for Options {
         Self {
             routes: None,
             auth_timeout: Duration::from_secs(10),
+            amqp_declare: true,
             max_body_bytes: HttpConfig::default().max_body_bytes,
             schemas_dir: None,
             api_token_file: None,
@@ -245,6 +248,7 @@ pub async fn broker(amqp_url: &str, options: &Options) -> Service {
 pub fn broker_config(amqp_url: &str, options: &Options) -> broker_service::Config {
     broker_service::Config {
         amqp_url: amqp_url.parse().or_panic("AMQP_URL"),
+        amqp_declare: options.amqp_declare,
         publish_timeout: Duration::from_secs(5),
         auth_timeout: options.auth_timeout,
         idempotency_window: Duration::from_secs(3600),
@@ -267,6 +271,7 @@ pub async fn listener(
 ) -> Service {
     let config = listener_service::Config {
         amqp_url: amqp_url.parse().or_panic("AMQP_URL"),
+        amqp_declare: options.amqp_declare,
         routes_file: options
             .routes
             .as_ref()
@@ -285,6 +290,7 @@ pub async fn listener_alone(amqp_url: &str, dir: &Path, routes: &str) -> Service
     let nowhere = "http://127.0.0.1:1";
     let config = listener_service::Config {
         amqp_url: amqp_url.parse().or_panic("AMQP_URL"),
+        amqp_declare: true,
         routes_file: Some(write_routes(dir, routes)),
         logger_url: nowhere.parse().or_panic("LOGGER_URL"),
         auth_url: nowhere.parse().or_panic("AUTH_URL"),

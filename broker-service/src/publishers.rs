@@ -1,0 +1,67 @@
+//! Publishing such that a type of events that RabbitMQ refuses disturbs no other one.
+//!
+//! RabbitMQ answers what its permissions do not allow by closing the channel, and takes the
+//! verdicts of all that is in flight on it along. So a type goes by a channel for the untried until
+//! RabbitMQ has taken one event of it, or said that it has no queue for it.
+
+use std::time::Duration;
+
+use messaging::{Message, PublishError, Publisher, RoutingKey, Status};
+use moka::{future::Cache, policy::EvictionPolicy};
+
+/// Types that are known to be allowed; beyond it the least recently used are tried again.
+const ALLOWED_MAX: u64 = 10_000;
+
+#[derive(Clone)]
+pub(crate) struct Publishers {
+    allowed: Publisher,
+    untried: Publisher,
+    allowed_types: Cache<RoutingKey, ()>,
+}
+
+impl Publishers {
+    pub(crate) fn new(allowed: Publisher) -> Self {
+        Self {
+            untried: allowed.on_another_channel(),
+            allowed,
+            allowed_types: Cache::builder()
+                .max_capacity(ALLOWED_MAX)
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
+        }
+    }
+
+    /// Whether events can be published now.
+    pub(crate) fn status(&self) -> Status {
+        match self.allowed.status() {
+            Status::Ready => self.untried.status(),
+            away => away,
+        }
+    }
+
+    /// Publishes an event of the type `key`; see [`Publisher::publish_unless_blocked`].
+    pub(crate) async fn publish(
+        &self,
+        message: Message,
+        key: &RoutingKey,
+        deadline: Duration,
+    ) -> Result<(), PublishError> {
+        let is_allowed = self.allowed_types.contains_key(key);
+        let publisher = if is_allowed {
+            &self.allowed
+        } else {
+            &self.untried
+        };
+        let published = publisher.publish_unless_blocked(message, deadline).await;
+        match &published {
+            Ok(()) | Err(PublishError::Unroutable | PublishError::Nacked) => {
+                if !is_allowed {
+                    self.allowed_types.insert(key.clone(), ()).await;
+                }
+            }
+            Err(PublishError::Forbidden(_)) => self.allowed_types.invalidate(key).await,
+            Err(_) => {}
+        }
+        published
+    }
+}
