@@ -8,7 +8,6 @@ use lapin::{
     options::QueueBindOptions,
     types::{AMQPValue, FieldTable},
 };
-use serde_json::json;
 use tests::{
     eventually, foreign::Foreign, rabbitmq::virtual_host, suite::listener_alone, target::Target,
 };
@@ -54,6 +53,8 @@ async fn an_existing_queue_is_consumed_as_its_owner_made_it() {
         FieldTable::default(),
     );
     bound.await.unwrap();
+    let as_made = virtual_host.management.arguments("theirs").await;
+    assert_eq!(as_made["x-expires"], 432_000_000);
     listener.ready().await;
     for body in ["once", "never", "fine"] {
         let properties = BasicProperties::default();
@@ -73,8 +74,7 @@ async fn an_existing_queue_is_consumed_as_its_owner_made_it() {
     .await;
     assert_eq!(dead["payload"], "never");
     assert_eq!(dead["properties"]["headers"]["x-gw-exchange"], "shop");
-    let arguments = virtual_host.management.arguments("theirs").await;
-    assert_eq!(arguments, json!({"x-expires": 432_000_000}));
+    assert_eq!(virtual_host.management.arguments("theirs").await, as_made);
     owner.close().await;
     listener.stop().await;
 }
