@@ -110,8 +110,8 @@ impl Running {
         routes.clone()
     }
 
-    /// Makes the routes that `load` reads the ones at work. What did not change is not touched; what did finishes the
-    /// deliveries in hand before it starts anew.
+    /// Makes the routes that `load` reads the ones at work. What did not change is not touched;
+    /// what did finishes the deliveries in hand before it starts anew.
     ///
     /// # Errors
     /// Those of `load`, and when a target cannot be used as configured; then nothing is changed.
