@@ -98,7 +98,7 @@ impl Admin {
     /// # Errors
     /// What is wrong with the file; then nothing is changed.
     pub(crate) async fn reload(&self) -> anyhow::Result<Changes> {
-        self.running.change(Routes::load(&self.config)?).await
+        self.running.change(|| Routes::load(&self.config)).await
     }
 }
 

@@ -3,22 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use messaging::{
-    Connection, Delivery, Failure, Format, Outcome, PublishError, Publisher, Subscriber,
-    topology::Topology,
+    Connection, Delivery, Failure, Outcome, PublishError, Publisher, Subscriber, topology::Topology,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
-use crate::{pattern::Pattern, routes::EventRoute, target::Target};
+use crate::{routes::EventRoute, target::Target};
 
 /// For RabbitMQ to take an answer.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What each delivery needs.
 struct Forwarder {
-    route: String,
-    types: Vec<Pattern>,
-    format: Format,
     target: Target,
     answers: Option<Answers>,
 }
@@ -39,9 +35,6 @@ pub(crate) fn start(
 ) -> Subscriber {
     let subscription = route.subscription.clone();
     let forwarder = Arc::new(Forwarder {
-        route: subscription.name.clone(),
-        types: route.types.clone(),
-        format: subscription.format,
         target,
         answers: route.answers_for.as_ref().map(|service| Answers {
             service: service.clone(),
@@ -62,41 +55,13 @@ pub(crate) fn start(
 
 impl Forwarder {
     async fn attempt(&self, delivery: &Delivery) -> Outcome {
-        if !self.wants(&delivery.event.event_type) {
-            self.tell("IGNORED", delivery);
-            return Outcome::Ignored;
-        }
-        let outcome = match &self.answers {
+        match &self.answers {
             None => self.target.deliver(delivery).await,
             Some(answers) => match self.target.deliver_and_read(delivery).await {
                 Ok(reply) => answers.send(reply, delivery).await,
                 Err(outcome) => outcome,
             },
-        };
-        if outcome == Outcome::Delivered && self.format == Format::Celery {
-            self.tell("PROCESSED", delivery);
         }
-        outcome
-    }
-
-    fn wants(&self, event_type: &str) -> bool {
-        self.types.is_empty() || self.types.iter().any(|types| types.matches(event_type))
-    }
-
-    /// One line for what a route picks out of what everybody gets.
-    fn tell(&self, what: &str, delivery: &Delivery) {
-        let event = &delivery.event;
-        let attribute = |name| event.extensions.get(name).map(String::as_str);
-        info!(
-            route = self.route,
-            event.id,
-            event.r#type = event.event_type,
-            task = attribute("celerytask"),
-            resource.r#type = attribute("resourcetype"),
-            resource.id = attribute("resourceid"),
-            user.id = attribute("userid"),
-            "{what}"
-        );
     }
 }
 

@@ -13,7 +13,6 @@ mod dead_letters;
 mod event_route;
 mod excerpt;
 mod http_client;
-mod pattern;
 mod request_route;
 mod retry_after;
 mod routes;

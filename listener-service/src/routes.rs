@@ -7,7 +7,6 @@ use messaging::{Source, Subscription};
 
 use crate::{
     Config,
-    pattern::Pattern,
     routes_file::{self, Environment},
     target::TargetConfig,
 };
@@ -27,8 +26,6 @@ pub(crate) struct Routes {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EventRoute {
     pub(crate) subscription: Subscription,
-    /// Which types the target is for; all where there is none.
-    pub(crate) types: Vec<Pattern>,
     pub(crate) target: TargetConfig,
     /// The service in whose name the target's answers are published, where the events are
     /// requests to it.

@@ -3,6 +3,7 @@
 //! Each field is read and checked by itself, so that `check` and the start of the listener tell
 //! all mistakes at once, with their lines.
 
+mod conflicts;
 mod event;
 mod fields;
 mod loops;
@@ -18,12 +19,12 @@ use std::{
     path::Path,
 };
 
-use messaging::{Queue, RoutingKey, Source, Subscription};
+use messaging::{RoutingKey, Source, Subscription, topology::Topology};
 use toml::de::DeTable;
 use url::Url;
 
 pub(crate) use self::mistake::Mistakes;
-use self::{fields::Fields, mistake::Mistake};
+use self::{conflicts::Declared, fields::Fields, mistake::Mistake};
 use crate::routes::{Flow, Routes};
 
 const NAME_BYTES_MAX: usize = 100;
@@ -71,7 +72,11 @@ pub(crate) fn read(text: &str, environment: &Environment<'_>) -> Result<Routes, 
         .into_iter()
         .map(|table| event::read(table, environment));
     let mut events: Vec<_> = events.collect();
-    let mut names = Names::default();
+    let mut names = Names {
+        routes: HashSet::new(),
+        queues: HashMap::new(),
+        declared: Declared::new(),
+    };
     let mut routes = Routes {
         events: Vec::new(),
         requests: Vec::new(),
@@ -82,7 +87,9 @@ pub(crate) fn read(text: &str, environment: &Environment<'_>) -> Result<Routes, 
         match request::read(table, environment) {
             request::Read::Awaited(mut entry) => {
                 mistakes.append(&mut entry.mistakes);
-                mistakes.extend(names.take(&entry, |route| &route.source));
+                mistakes.extend(names.take(&entry, |route| {
+                    (&route.source, Topology::requests(&route.source))
+                }));
                 routes.requests.extend(entry.route);
             }
             request::Read::Durable(entry) => {
@@ -92,7 +99,10 @@ pub(crate) fn read(text: &str, environment: &Environment<'_>) -> Result<Routes, 
     }
     for mut entry in events {
         mistakes.append(&mut entry.mistakes);
-        mistakes.extend(names.take(&entry, |route| &route.subscription.source));
+        mistakes.extend(names.take(&entry, |route| {
+            let subscription = &route.subscription;
+            (&subscription.source, subscription.topology())
+        }));
         if let Some(route) = entry.route {
             places.push(entry.at);
             routes.events.push(route);
@@ -107,14 +117,18 @@ pub(crate) fn read(text: &str, environment: &Environment<'_>) -> Result<Routes, 
 }
 
 /// The names that are taken, and the queues, by route.
-#[derive(Default)]
 struct Names {
     routes: HashSet<String>,
     queues: HashMap<String, String>,
+    declared: Declared,
 }
 
 impl Names {
-    fn take<T>(&mut self, entry: &Entry<T>, source: impl Fn(&T) -> &Source) -> Vec<Mistake> {
+    fn take<T>(
+        &mut self,
+        entry: &Entry<T>,
+        declares: impl Fn(&T) -> (&Source, Topology),
+    ) -> Vec<Mistake> {
         let Entry {
             at, name, route, ..
         } = entry;
@@ -128,15 +142,20 @@ impl Names {
                 "route \"{name}\": the name is taken by another route"
             ));
         }
-        if let Some(Queue::Own(queue) | Queue::Existing(queue)) =
-            route.as_ref().map(|route| &source(route).queue)
-        {
-            let other = self.queues.insert(queue.clone(), name.clone());
-            if let Some(other) = other.filter(|other| other != name) {
-                mistake(format!(
-                    "route \"{name}\": route \"{other}\" consumes {queue} too, and each would get a part of it"
-                ));
-            }
+        let Some((source, topology)) = route.as_ref().map(declares) else {
+            return mistakes;
+        };
+        // An exclusive one has no such queue, but dead letters of this name.
+        let queue = source.queue.name();
+        let other = self.queues.insert(queue.to_owned(), name.clone());
+        if let Some(other) = other.filter(|other| other != name) {
+            mistake(format!(
+                "route \"{name}\": route \"{other}\" has the queue {queue} too, and each would get a part of its events"
+            ));
+            return mistakes;
+        }
+        for reason in self.declared.add(name, &topology) {
+            mistake(format!("route \"{name}\": {reason}"));
         }
         mistakes
     }

@@ -69,6 +69,8 @@ pub(crate) struct Changes {
     pub(crate) unchanged: Vec<String>,
     /// Queues that are consumed no more, and still get events until they are deleted.
     pub(crate) left_queues: Vec<String>,
+    /// Bindings that RabbitMQ did not take back: they go on bringing events into their queue.
+    pub(crate) left_bindings: Vec<String>,
 }
 
 impl Running {
@@ -108,13 +110,18 @@ impl Running {
         routes.clone()
     }
 
-    /// Makes `routes` the ones at work. What did not change is not touched; what did finishes the
-    /// deliveries in hand before it starts anew.
+    /// Makes the routes that `load` reads the ones at work. What did not change is not touched;
+    /// what did finishes the deliveries in hand before it starts anew.
     ///
     /// # Errors
-    /// When a target cannot be used as configured; then nothing is changed.
-    pub(crate) async fn change(&self, routes: Routes) -> anyhow::Result<Changes> {
+    /// Those of `load`, and when a target cannot be used as configured; then nothing is changed.
+    pub(crate) async fn change(
+        &self,
+        load: impl FnOnce() -> anyhow::Result<Routes>,
+    ) -> anyhow::Result<Changes> {
         let _turn = self.change.lock().await;
+        // In its turn, so that no older file is applied after a newer one.
+        let routes = load()?;
         let mut old = self.list();
         let mut changes = Changes::default();
         let mut plan = Vec::new();
@@ -141,12 +148,17 @@ impl Running {
             .collect();
 
         join_all(old.iter().map(|route| route.stop(self.drain_timeout))).await;
-        for route in &old {
-            let new = plan.iter().map(Planned::route);
-            changes
-                .left_queues
-                .extend(self.unbind(&route.route, new).await);
-        }
+        let unbind = old.iter().map(|route| {
+            let old = route.route.source();
+            let mut new = plan.iter().map(|planned| planned.route().source());
+            let new = new.find(|new| new.queue.name() == old.queue.name());
+            if new.is_none() && !matches!(old.queue, Queue::Exclusive(_)) {
+                changes.left_queues.push(old.queue.name().to_owned());
+            }
+            new.map(|new| self.unbind(old, new))
+        });
+        let unbind: Vec<_> = unbind.flatten().collect();
+        changes.left_bindings = join_all(unbind).await.concat();
         if self.shutdown.is_cancelled() {
             return Ok(changes);
         }
@@ -161,36 +173,41 @@ impl Running {
 
     /// Finishes the deliveries in hand of every route.
     pub(crate) async fn drain(&self) {
+        self.stop_all().await;
+        // A change under way may have begun some meanwhile.
+        let _turn = self.change.lock().await;
+        self.stop_all().await;
+    }
+
+    async fn stop_all(&self) {
         let routes = self.list();
         join_all(routes.iter().map(|route| route.stop(self.drain_timeout))).await;
     }
 
-    /// Takes back the bindings of `old` that no route asks for any more, where its queue is still
-    /// consumed. A queue that is not is returned, and left as it is: what is in it stays.
-    async fn unbind<'a>(
-        &self,
-        old: &Route,
-        mut new: impl Iterator<Item = &'a Route>,
-    ) -> Option<String> {
-        let queue = &old.source().queue;
-        if matches!(queue, Queue::Exclusive(_)) {
-            return None; // gone with its consumer
+    /// Takes back the bindings of `old` that `new`, of the same queue, does not ask for any more,
+    /// and returns those that stay.
+    async fn unbind(&self, old: &Source, new: &Source) -> Vec<String> {
+        let is_its_owners = matches!(new.queue, Queue::Existing(_)) && new.exchange.is_none();
+        let (queue, Some(exchange)) = (&old.queue, &old.exchange) else {
+            return Vec::new();
+        };
+        // An exclusive queue is gone with its consumer.
+        if is_its_owners || matches!(queue, Queue::Exclusive(_)) {
+            return Vec::new();
         }
-        let Some(route) = new.find(|route| route.source().queue == *queue) else {
-            return Some(queue.name().to_owned());
-        };
-        let (old, new) = (old.source(), route.source());
-        let Some(exchange) = &old.exchange else {
-            return None;
-        };
         let is_kept = |binding| old.exchange == new.exchange && new.bindings.contains(binding);
-        for binding in old.bindings.iter().filter(|binding| !is_kept(binding)) {
-            let (queue, exchange) = (queue.name(), &exchange.name);
-            if let Err(error) = self.consuming.unbind(queue, exchange, binding).await {
-                warn!(queue, exchange, ?binding, error, "cannot unbind");
-            }
-        }
-        None
+        let gone = old.bindings.iter().filter(|binding| !is_kept(binding));
+        let (queue, exchange) = (queue.name(), &exchange.name);
+        let unbound = gone.map(|binding| async move {
+            let error = self
+                .consuming
+                .unbind(queue, exchange, binding)
+                .await
+                .err()?;
+            warn!(queue, exchange, ?binding, error, "cannot unbind");
+            Some(format!("{binding:?} of {queue} to {exchange}: {error}"))
+        });
+        join_all(unbound).await.into_iter().flatten().collect()
     }
 
     fn begin(&self, route: Route, target: Target) -> Arc<RunningRoute> {
@@ -207,7 +224,7 @@ impl Running {
                         publishing,
                         shutdown.clone(),
                     ),
-                    drain: store.map(|store| Drain::start(route, store, consuming, shutdown)),
+                    drain: store.map(|store| Drain::start(route, store, consuming, &shutdown)),
                 }
             }
             Route::Requests(route) => {
@@ -262,7 +279,7 @@ impl RunningRoute {
             Work::Events { subscriber, drain } => {
                 let dead_letters = async {
                     if let Some(drain) = drain {
-                        drain.consumer.drain(deadline).await;
+                        drain.stop(deadline).await;
                     }
                 };
                 tokio::join!(subscriber.drain(deadline), dead_letters);

@@ -137,6 +137,11 @@ impl Breaker {
         });
     }
 
+    /// Its route is at work no more, and so not paused.
+    pub fn retire(&self) {
+        self.paused().set(0.0);
+    }
+
     fn paused(&self) -> metrics::Gauge {
         metrics::gauge!("subscription_paused", "route" => self.route.clone())
     }

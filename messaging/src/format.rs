@@ -1,6 +1,8 @@
 //! How the messages of a subscription are read as events.
 
-use crate::Delivery;
+use tracing::info;
+
+use crate::{Delivery, Event};
 
 mod celery;
 
@@ -22,4 +24,19 @@ impl Format {
             Self::Celery => celery::read(delivery),
         }
     }
+}
+
+/// One line for what a subscription picks out of what everybody gets.
+pub(crate) fn tell(what: &str, route: &str, event: &Event) {
+    let attribute = |name| event.extensions.get(name).map(String::as_str);
+    info!(
+        route,
+        event.id,
+        event.r#type = event.event_type,
+        task = attribute(celery::TASK),
+        resource.r#type = attribute(celery::RESOURCE_TYPE),
+        resource.id = attribute(celery::RESOURCE_ID),
+        user.id = attribute(celery::USER_ID),
+        "{what}"
+    );
 }

@@ -9,8 +9,6 @@ use crate::Failure;
 pub enum Outcome {
     /// It is done.
     Delivered,
-    /// It is none of this subscription's business.
-    Ignored,
     /// It failed on this event and may succeed another time, no sooner than the duration says.
     Retry(Failure, Option<Duration>),
     /// Whatever handles the events is away as a whole or cannot keep up, whatever the event.

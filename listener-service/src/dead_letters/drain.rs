@@ -28,6 +28,7 @@ const REFUSED_WAIT: Duration = Duration::from_secs(60);
 pub(crate) struct Drain {
     pub(crate) consumer: Consumer,
     pub(crate) breaker: Arc<Breaker>,
+    stop: CancellationToken,
 }
 
 struct Drainer {
@@ -36,7 +37,7 @@ struct Drainer {
     queue: String,
     store: Store,
     breaker: Arc<Breaker>,
-    shutdown: CancellationToken,
+    stop: CancellationToken,
 }
 
 impl Drain {
@@ -45,7 +46,7 @@ impl Drain {
         route: &EventRoute,
         store: Store,
         consuming: &Connection,
-        shutdown: CancellationToken,
+        shutdown: &CancellationToken,
     ) -> Self {
         let name = &route.subscription.name;
         let queue = route.subscription.source.queue.name().to_owned();
@@ -57,18 +58,30 @@ impl Drain {
             ordered: false,
         };
         let breaker = Arc::new(Breaker::new(&format!("{name}.dead"), 1));
+        let stop = shutdown.child_token();
         let drainer = Arc::new(Drainer {
             route: name.clone(),
             queue,
             store,
             breaker: breaker.clone(),
-            shutdown,
+            stop: stop.clone(),
         });
         let consumer = Consumer::start(consuming, config, move |delivery| {
             let drainer = drainer.clone();
             async move { drainer.drain(delivery).await }
         });
-        Self { consumer, breaker }
+        Self {
+            consumer,
+            breaker,
+            stop,
+        }
+    }
+
+    /// Takes no more dead letters. What waits for the logger goes back to the queue.
+    pub(crate) async fn stop(&self, deadline: Duration) {
+        self.stop.cancel();
+        self.consumer.drain(deadline).await;
+        self.breaker.retire();
     }
 }
 
@@ -85,7 +98,7 @@ impl Drainer {
         };
         tokio::select! {
             () = self.store(letter, &id) => Handled::Done,
-            () = self.shutdown.cancelled() => Handled::Left,
+            () = self.stop.cancelled() => Handled::Left,
         }
     }
 

@@ -2,11 +2,11 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use messaging::{Format, Subscription};
+use messaging::{Format, Pattern, Subscription};
 use toml::{Spanned, de::DeTable};
 
 use super::{Entry, Environment, check_name, fields::Fields, flow, source, target};
-use crate::{pattern::Pattern, routes::EventRoute};
+use crate::routes::EventRoute;
 
 const RETRIES_MAX: usize = 20;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -25,17 +25,14 @@ pub(super) fn read(
     }
     let source = source::of_events(&mut fields, name.as_deref().unwrap_or_default());
     let format = fields.optional("format", check_format).unwrap_or_default();
-    let types = fields.optional("types", |types: Vec<String>| {
-        let types: Result<Vec<Pattern>, _> = types.iter().map(|text| text.parse()).collect();
-        types
-    });
+    let types = fields.optional("types", check_types).unwrap_or_default();
     let target = target::read(&mut fields, environment);
     let subscription = name.clone().zip(source).and_then(|(name, source)| {
         subscription(
             &mut fields,
             name,
             source,
-            format,
+            (format, types),
             target.as_ref().map(|target| target.timeout),
         )
     });
@@ -44,7 +41,6 @@ pub(super) fn read(
         .zip(target)
         .map(|(subscription, target)| EventRoute {
             subscription,
-            types: types.unwrap_or_default(),
             target,
             answers_for: None,
         });
@@ -61,7 +57,7 @@ pub(super) fn subscription(
     fields: &mut Fields<'_>,
     name: String,
     source: messaging::Source,
-    format: Format,
+    (format, types): (Format, Vec<Pattern>),
     timeout: Option<Duration>,
 ) -> Option<Subscription> {
     let ordered = fields.optional("ordered", Ok).unwrap_or(false);
@@ -72,6 +68,7 @@ pub(super) fn subscription(
         name,
         source,
         format,
+        types,
         retries: Vec::new(),
         concurrency: 1,
         prefetch: 1,
@@ -83,6 +80,17 @@ pub(super) fn subscription(
     let flow = flow(fields, subscription.waits_in_hand());
     if !ordered {
         (subscription.concurrency, subscription.prefetch) = (flow.concurrency, flow.prefetch);
+    }
+    if let Some(rate) = subscription.rate_per_second {
+        let seconds = u32::from(subscription.prefetch).div_ceil(rate.get());
+        if Duration::from_secs(seconds.into()) > Subscription::AHEAD_MAX {
+            fields.mistake(format!(
+                "a prefetch of {} (twice the concurrency, unless it is said) at rate_per_second = {rate} waits for {seconds} s: \
+                 more than {} s, and RabbitMQ takes the events away",
+                subscription.prefetch,
+                Subscription::AHEAD_MAX.as_secs()
+            ));
+        }
     }
     subscription.retries = fields
         .optional("retry_ms", check_retries)
@@ -98,6 +106,10 @@ pub(super) fn subscription(
         ));
     }
     Some(subscription)
+}
+
+fn check_types(types: Vec<String>) -> Result<Vec<Pattern>, String> {
+    types.iter().map(|text| text.parse()).collect()
 }
 
 fn check_format(format: String) -> Result<Format, String> {

@@ -1,11 +1,11 @@
 //! Routes that would send events round in circles: their target is the broker, and what the broker
 //! publishes comes back to them.
 
-use messaging::{Binding, Exchange};
+use messaging::{Binding, Exchange, Pattern};
 use url::{Host, Url};
 
 use super::mistake::Mistake;
-use crate::{pattern::Pattern, routes::EventRoute};
+use crate::routes::EventRoute;
 
 /// Levels that people give to entries of a log.
 const LEVELS: [&str; 5] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"];
@@ -99,8 +99,10 @@ fn comes_to(published: &Published, from: usize, route: &EventRoute, to: usize) -
         Binding::Key(key) => key.parse::<Pattern>().ok(),
         Binding::Headers { .. } => None,
     });
-    let matches =
-        |event_type: &str| is_bound && patterns.clone().any(|pattern| pattern.matches(event_type));
+    let matches = |event_type: &str| {
+        let wanted = route.subscription.wants(event_type);
+        is_bound && wanted && patterns.clone().any(|pattern| pattern.matches(event_type))
+    };
     match published {
         Published::Type(event_type) => matches(event_type),
         // The type is what brought the event to the route in the first place.

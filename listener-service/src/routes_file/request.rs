@@ -67,14 +67,19 @@ pub(super) fn read(table: Spanned<DeTable<'_>>, environment: &Environment<'_>) -
     }
     let timeout = target.as_ref().map(|target| target.timeout);
     let subscription = name.clone().zip(source).and_then(|(name, source)| {
-        event::subscription(&mut fields, name, source, Format::CloudEvents, timeout)
+        event::subscription(
+            &mut fields,
+            name,
+            source,
+            (Format::default(), Vec::new()),
+            timeout,
+        )
     });
     let (at, mistakes) = fields.finish(FIELDS);
     let route = subscription
         .zip(target)
         .map(|(subscription, target)| EventRoute {
             subscription,
-            types: Vec::new(),
             target,
             answers_for: name.clone(),
         });

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 
 use messaging::{
-    Binding, Exchange, ExchangeKind, Queue, RoutingKey, Source, Value, topology::queue_of,
+    Binding, Exchange, ExchangeKind, Pattern, Queue, RoutingKey, Source, Value, topology::queue_of,
 };
 use serde::Deserialize;
 
 use super::{check_key, fields::Fields};
-use crate::pattern::Pattern;
 
 /// Room for what the names of retry queues and dead letters add.
 const QUEUE_BYTES_MAX: usize = RoutingKey::MAX_BYTES - ".retry.86400000".len();
+/// Headers of a binding, such that they fit into one frame (AMQP 0-9-1, 4.2.3).
+const HEADERS_MAX: usize = 64;
 /// What RabbitMQ keeps to itself.
 const RESERVED: &str = "amq.";
 
@@ -113,6 +114,14 @@ pub(super) fn of_events(fields: &mut Fields<'_>, route: &str) -> Option<Source> 
         (Queue::Exclusive(_), Some(exchange)) => Queue::Exclusive(queue_of(&exchange.name, route)),
         (queue, _) => queue,
     };
+    // One that is called after its exchange and its route has not been checked.
+    if check_queue(queue.name()).is_err() {
+        let name = queue.name();
+        fields.mistake(format!(
+            "its queue would be called {name}, and a queue's name has 1 to {QUEUE_BYTES_MAX} bytes"
+        ));
+        return None;
+    }
     Some(Source {
         exchange,
         queue,
@@ -218,6 +227,12 @@ fn check_binding(entry: BindingEntry, exchange: &Exchange) -> Result<Binding, St
     match (entry, exchange.kind) {
         (BindingEntry::Headers(entry), ExchangeKind::Headers) => {
             let reserved = |name: &String| name.starts_with("x-") || name.is_empty();
+            if entry.headers.len() > HEADERS_MAX || entry.headers.iter().any(is_long) {
+                return Err(format!(
+                    "it takes up to {HEADERS_MAX} headers, of {} bytes each in name and value",
+                    RoutingKey::MAX_BYTES
+                ));
+            }
             if entry.headers.is_empty() || entry.headers.keys().any(reserved) {
                 return Err("it takes one header or more, none of which begins with x-".to_owned());
             }
@@ -250,6 +265,14 @@ fn check_binding(entry: BindingEntry, exchange: &Exchange) -> Result<Binding, St
             Ok(Binding::Key(key))
         }
     }
+}
+
+fn is_long((name, value): (&String, &ValueEntry)) -> bool {
+    let text = match value {
+        ValueEntry::Text(text) => text.len(),
+        ValueEntry::Boolean(_) | ValueEntry::Integer(_) => 0,
+    };
+    name.len().max(text) > RoutingKey::MAX_BYTES
 }
 
 impl From<ValueEntry> for Value {

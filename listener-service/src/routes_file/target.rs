@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use serde::Deserialize;
 use url::Url;
 
 use super::{Environment, fields::Fields};
@@ -24,6 +25,26 @@ const OWN_HEADERS: [&str; 8] = [
 ];
 const OWN_PREFIXES: [&str; 3] = ["ce-", "webhook-", "x-gw-"];
 
+/// Says what to write, since the usual message repeats what was written: here a secret.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "write a table of texts, such as { X-Team = \"${TEAM}\" }"
+)]
+enum HeadersEntry {
+    Table(BTreeMap<String, String>),
+}
+
+/// The same.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "write a list of texts, such as [\"${MAILER_SECRET}\"]"
+)]
+enum SecretsEntry {
+    List(Vec<String>),
+}
+
 pub(super) fn read(fields: &mut Fields<'_>, environment: &Environment<'_>) -> Option<TargetConfig> {
     let variable = environment.variable;
     let mut is_own = false;
@@ -33,10 +54,10 @@ pub(super) fn read(fields: &mut Fields<'_>, environment: &Environment<'_>) -> Op
         let text = expand(&template, variable)?;
         let url: Url = text
             .parse()
-            .map_err(|error| format!("{template}: {error}"))?;
+            .map_err(|error| format!("it is no URL: {error}"))?;
         match url.scheme() {
             "http" | "https" => Ok(url),
-            _ => Err(format!("{template} is not http or https")),
+            _ => Err("it is not http or https".to_owned()),
         }
     });
     let timeout = fields.optional("timeout_ms", |milliseconds: u64| {
@@ -46,7 +67,7 @@ pub(super) fn read(fields: &mut Fields<'_>, environment: &Environment<'_>) -> Op
         }
         Ok(timeout)
     });
-    let headers = fields.optional("target_headers", |headers: BTreeMap<String, String>| {
+    let headers = fields.optional("target_headers", |HeadersEntry::Table(headers)| {
         let headers = headers.into_iter();
         headers
             .map(|(name, value)| header(&name, &value, variable))
@@ -55,7 +76,7 @@ pub(super) fn read(fields: &mut Fields<'_>, environment: &Environment<'_>) -> Op
     let token = fields.optional("bearer_token_file", |path: PathBuf| {
         bearer(&path).map_err(|error| format!("{error:#}"))
     });
-    let secrets = fields.optional("signing_secrets", |templates: Vec<String>| {
+    let secrets = fields.optional("signing_secrets", |SecretsEntry::List(templates)| {
         if templates.is_empty() || templates.len() > SECRETS_MAX {
             return Err(format!("there must be 1 to {SECRETS_MAX} of them"));
         }

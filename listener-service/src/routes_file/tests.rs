@@ -54,7 +54,7 @@ fn a_route_has_good_defaults() {
     assert_eq!((subscription.concurrency, subscription.prefetch), (32, 64));
     assert_eq!(subscription.retries.len(), 5);
     assert_eq!(route.target.timeout, Duration::from_secs(10));
-    assert!(route.types.is_empty() && !subscription.ordered);
+    assert!(subscription.types.is_empty() && !subscription.ordered);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_route_takes_all_else() {
     assert_eq!(route.target.headers["x-team"], "blue");
     assert!(route.target.headers[AUTHORIZATION].is_sensitive());
     assert_eq!(route.target.signing_secrets.len(), 2);
-    assert!(route.types[0].matches("order.placed"));
+    assert!(route.subscription.types[0].matches("order.placed"));
 }
 
 #[test]
@@ -186,6 +186,7 @@ fn a_mistake_is_told_with_its_line() {
             "exchange = { name = \"x\", kind = \"fanout\" }",
             "leave bindings out",
         ),
+        ("concurrency = 500\nrate_per_second = 1", "waits for 1000 s"),
         ("ordered = true\nconcurrency = 2", "leave concurrency out"),
         ("ordered = true\nprefetch = 2", "wait in hand"),
         (
@@ -246,6 +247,72 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
+fn what_cannot_be_declared_is_a_mistake() {
+    let own = |queue: &str| format!("name = \"other\"\nqueue = \"{queue}\"");
+    let of = |name: &str, kind: &str| {
+        format!("name = \"other\"\nexchange = {{ name = \"{name}\", kind = \"{kind}\" }}")
+    };
+    let long = "x".repeat(250);
+    let headers = |headers: &str| {
+        of("reports", "headers") + "\nbindings = [{ match = \"all\", headers = " + headers + " }]"
+    };
+    for (lines, said) in [
+        (
+            own("events.topic.exchange.queue.mailer.dead"),
+            "belongs to route \"mailer\"",
+        ),
+        (
+            own("events.topic.exchange.queue.mailer.retry.1000"),
+            "take another name",
+        ),
+        (
+            of("events.topic.exchange", "direct"),
+            "another kind for this suite",
+        ),
+        (of("gw.retry", "topic"), "another kind for this suite"),
+        (of("shop", "topic"), "another kind for route \"third\""),
+        (of(&long, "topic"), "1 to 240 bytes"),
+        (
+            headers(&format!("{{ {long}xxxxxx = 1 }}")),
+            "255 bytes each",
+        ),
+        (
+            headers(&format!("{{ a = \"{long}xxxxxx\" }}")),
+            "255 bytes each",
+        ),
+    ] {
+        let third = "name = \"third\"\nexchange = { name = \"shop\", kind = \"direct\" }";
+        let refusal = parse(&(route("") + &route(third) + &route(&lines))).unwrap_err();
+        assert!(refusal.contains(said), "{lines}: {refusal}");
+    }
+    // The dead letters of the two would be one queue.
+    let copies = "[[route]]\nname = \"copies\"\ntarget = \"http://x/\"\nqueue = { exclusive = true }\n\
+                  exchange = { name = \"news\", kind = \"fanout\" }\n";
+    let refusal = parse(&(copies.to_owned() + &route(&own("news.queue.copies")))).unwrap_err();
+    assert!(
+        refusal.contains("route \"copies\" has the queue"),
+        "{refusal}"
+    );
+}
+
+#[test]
+fn no_secret_is_told() {
+    for line in [
+        "signing_secrets = \"whsec_c2VjcmV0c2VjcmV0\"",
+        "signing_secrets = [3, \"whsec_c2VjcmV0c2VjcmV0\"]",
+        "signing_secrets = [\"whsec_c2VjcmV0c2VjcmV0\"]",
+        "target_headers = \"Bearer c2VjcmV0\"",
+        "target_headers = [\"Bearer c2VjcmV0\"]",
+        "target_headers = { Authorization = \"Bearer\\u0000c2VjcmV0\" }",
+        "target = \"http://user:c2VjcmV0@x:99999/\"",
+        "target = \"amqp://user:c2VjcmV0@x/\"",
+    ] {
+        let refusal = parse(&route(line)).unwrap_err();
+        assert!(!refusal.contains("c2VjcmV0"), "{refusal}");
+    }
+}
+
+#[test]
 fn a_route_that_would_run_in_circles_is_refused() {
     let to = |name: &str, key: &str, path: &str| {
         format!(
@@ -269,6 +336,7 @@ fn a_route_that_would_run_in_circles_is_refused() {
         to("a", "order.*", "/events/mail.sent") + &to("b", "mail.#", "/events/done"),
         to("a", "order.*", "/elsewhere"),
         to("a", "#", "/events").replace("8080", "8090"),
+        to("a", "#", "/events/mail.sent") + "types = [\"order.*\"]\n",
     ] {
         assert!(parse(&text).is_ok(), "{text}");
     }

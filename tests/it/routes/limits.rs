@@ -1,6 +1,6 @@
 //! How many, and which, events a target gets.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use lapin::BasicProperties;
@@ -40,6 +40,30 @@ async fn a_target_gets_no_more_in_a_second_than_its_route_says() {
     });
     let most = most.max().unwrap();
     assert!(most < RATE * 3 / 2, "{most} in a second");
+    listener.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_route_does_not_want_takes_no_turn_of_its_rate() {
+    let virtual_host = virtual_host().await;
+    let dir = tempfile::tempdir().unwrap();
+    let target = Target::answering(StatusCode::OK).await;
+    let lines = "bindings = [\"#\"]\ntypes = [\"wanted\"]\nrate_per_second = 1";
+    let routes = route("few", &target, lines);
+    let listener = listener_alone(&virtual_host.url, dir.path(), &routes).await;
+    listener.ready().await;
+    let publisher = Foreign::connect(&virtual_host.url).await;
+    for number in 0..=60 {
+        let key = if number < 60 { "other" } else { "wanted" };
+        let properties = BasicProperties::default();
+        publisher
+            .publish("events.topic.exchange", key, properties, b"{}")
+            .await;
+    }
+    let begun = Instant::now();
+    target.wait_for(1).await;
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(15), "{took:?}");
     listener.stop().await;
 }
 

@@ -45,9 +45,10 @@ async fn events_are_delivered_one_by_one_through_retries_and_two_instances() {
     })
     .await;
     let lines = "bindings = [\"#\"]\nordered = true\nretry_ms = [50, 50]\ntimeout_ms = 2000";
-    let dir = tempfile::tempdir().unwrap();
+    // A file of its own for each: the second one would be written while the first is read.
+    let dirs = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let mut listeners = Vec::new();
-    for _ in 0..2 {
+    for dir in &dirs {
         let routes = route("ordered", &target, lines);
         listeners.push(listener_alone(&virtual_host.url, dir.path(), &routes).await);
     }

@@ -85,6 +85,7 @@ async fn a_changed_file_is_applied_and_what_did_not_change_is_not_disturbed() {
             "removed": ["gone"],
             "unchanged": ["steady"],
             "left_queues": [format!("{EXCHANGE}.queue.gone")],
+            "left_bindings": [],
         })
     );
     listener.ready().await;
@@ -137,6 +138,78 @@ async fn a_file_with_a_mistake_changes_nothing() {
     target.wait_for(1).await;
     write(dir.path(), &[routes]);
     assert_eq!(reload(&listener).await.json()["unchanged"], json!(["one"]));
+    listener.stop().await;
+}
+
+/// What waits in hand for the wrong target goes to the right one, and not ten minutes later.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_whose_target_is_down_can_be_given_another() {
+    const EACH: usize = 3;
+    let virtual_host = virtual_host().await;
+    let dir = tempfile::tempdir().unwrap();
+    let wrong = Target::answering(StatusCode::SERVICE_UNAVAILABLE).await;
+    let right = Target::answering(StatusCode::OK).await;
+    let to = |target: &Target| {
+        [
+            route("many", target, "bindings = [\"many\"]"),
+            route(
+                "ordered",
+                target,
+                "bindings = [\"ordered\"]\nordered = true",
+            ),
+        ]
+        .map(|route| route + "retry_ms = [100]\n")
+    };
+    let listener = listener_alone(&virtual_host.url, dir.path(), &to(&wrong).concat()).await;
+    listener.ready().await;
+    let publisher = Foreign::connect(&virtual_host.url).await;
+    for number in 0..EACH {
+        for key in ["many", "ordered"] {
+            publish(&publisher, key, &format!("{key}-{number}")).await;
+        }
+    }
+    let url = listener.url("/routes");
+    eventually("both are paused", PATIENCE, || async {
+        let text = http::get(&url).await.text;
+        (text.matches("\"paused\":true").count() == 2).then_some(())
+    })
+    .await;
+    write(dir.path(), &to(&right));
+    let changes = reload(&listener).await;
+    assert_eq!(changes.json()["changed"], json!(["many", "ordered"]));
+    let mut ordered: Vec<_> = right
+        .wait_for(2 * EACH)
+        .await
+        .iter()
+        .map(|event| event.header("ce-id").to_owned())
+        .filter(|id| id.starts_with("ordered"))
+        .collect();
+    ordered.dedup();
+    assert_eq!(ordered, ["ordered-0", "ordered-1", "ordered-2"]);
+    let metrics = http::get(&listener.url("/metrics")).await.text;
+    assert!(
+        metrics.contains("subscription_paused{route=\"many\"} 0"),
+        "{metrics}"
+    );
+    listener.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_its_owners_now_keeps_its_bindings() {
+    let virtual_host = virtual_host().await;
+    let dir = tempfile::tempdir().unwrap();
+    let target = Target::answering(StatusCode::OK).await;
+    let routes = to("one", &target, "a");
+    let listener = listener_alone(&virtual_host.url, dir.path(), &routes).await;
+    listener.ready().await;
+    let lines = format!("queue = {{ name = \"{EXCHANGE}.queue.one\", existing = true }}");
+    write(dir.path(), &[route("one", &target, &lines)]);
+    let changes = reload(&listener).await.json();
+    assert_eq!(changes["changed"], json!(["one"]));
+    assert_eq!(changes["left_queues"], json!([]), "it is still consumed");
+    let publisher = Foreign::connect(&virtual_host.url).await;
+    publish(&publisher, "a", "still").await;
+    target.wait_for(1).await;
     listener.stop().await;
 }
 

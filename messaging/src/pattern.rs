@@ -2,15 +2,15 @@
 
 use std::{fmt, str::FromStr};
 
-use messaging::RoutingKey;
+use crate::RoutingKey;
 
 /// Words joined by dots; `*` stands for one word and `#` for any number of them, none included.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Pattern(String);
+pub struct Pattern(String);
 
 impl Pattern {
     /// Whether it matches an event type, as RabbitMQ would say.
-    pub(crate) fn matches(&self, event_type: &str) -> bool {
+    pub fn matches(&self, event_type: &str) -> bool {
         let pattern: Vec<_> = self.0.split('.').collect();
         let words: Vec<_> = event_type.split('.').collect();
         matches(&pattern, &words)

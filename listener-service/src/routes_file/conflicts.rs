@@ -1,0 +1,73 @@
+//! What two routes of a file, or a route and the suite, would declare in two ways: RabbitMQ refuses
+//! the second, and a route would never consume.
+
+use std::collections::HashMap;
+
+use messaging::{
+    ExchangeKind, Value,
+    topology::{Declaration, EVENTS_EXCHANGE, RETRY_EXCHANGE, Topology},
+};
+
+/// There before any route is.
+const EXCHANGES: [(&str, ExchangeKind, &str); 7] = [
+    (EVENTS_EXCHANGE, ExchangeKind::Topic, "this suite"),
+    (RETRY_EXCHANGE, ExchangeKind::Direct, "this suite"),
+    ("amq.direct", ExchangeKind::Direct, "RabbitMQ"),
+    ("amq.fanout", ExchangeKind::Fanout, "RabbitMQ"),
+    ("amq.headers", ExchangeKind::Headers, "RabbitMQ"),
+    ("amq.match", ExchangeKind::Headers, "RabbitMQ"),
+    ("amq.topic", ExchangeKind::Topic, "RabbitMQ"),
+];
+
+/// Of a queue.
+type Arguments = Vec<(&'static str, Value)>;
+
+/// What is declared so far, and for whom.
+pub(super) struct Declared {
+    exchanges: HashMap<String, (ExchangeKind, String)>,
+    queues: HashMap<String, (Arguments, String)>,
+}
+
+impl Declared {
+    pub(super) fn new() -> Self {
+        let exchanges = EXCHANGES.map(|(name, kind, owner)| {
+            let owner = owner.to_owned();
+            (name.to_owned(), (kind, owner))
+        });
+        Self {
+            exchanges: exchanges.into(),
+            queues: HashMap::new(),
+        }
+    }
+
+    /// Adds what `route` declares, and says what of it is declared otherwise.
+    pub(super) fn add(&mut self, route: &str, topology: &Topology) -> Vec<String> {
+        let mut mistakes = Vec::new();
+        let owner = || format!("route \"{route}\"");
+        for declaration in topology.declarations() {
+            match declaration {
+                Declaration::Exchange(exchange) => {
+                    let known = self.exchanges.entry(exchange.name.clone());
+                    let (kind, other) = known.or_insert_with(|| (exchange.kind, owner()));
+                    if *kind != exchange.kind {
+                        mistakes.push(format!(
+                            "the exchange {} has another kind for {other}",
+                            exchange.name
+                        ));
+                    }
+                }
+                Declaration::Queue { name, arguments } => {
+                    let known = self.queues.entry(name.clone());
+                    let (others, other) = known.or_insert_with(|| (arguments.clone(), owner()));
+                    if others != arguments {
+                        mistakes.push(format!(
+                            "the queue {name} belongs to {other} already, for something else: take another name"
+                        ));
+                    }
+                }
+                _ => {}
+            }
+        }
+        mistakes
+    }
+}

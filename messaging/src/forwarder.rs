@@ -1,0 +1,281 @@
+//! What becomes of each event of a subscription.
+
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::{
+    Backoff, Delivery, Failure, Handled, Message, Outcome, Publisher, Subscription,
+    breaker::Breaker,
+    format::{Format, tell},
+    pace::Pace,
+    schedule::Schedule,
+    source::Queue,
+};
+
+/// For RabbitMQ to confirm one hand-off. No verdict is later than the publisher's own deadline, so
+/// a copy is published again only when the first one's channel is gone.
+const HANDOFF_DEADLINE: Duration =
+    Publisher::CONFIRM_DEADLINE.saturating_add(Duration::from_secs(5));
+
+/// What each delivery needs.
+pub(crate) struct Forwarder<H> {
+    pub(crate) subscription: Subscription,
+    pub(crate) handler: H,
+    pub(crate) breaker: Arc<Breaker>,
+    pub(crate) schedule: Schedule,
+    pub(crate) pace: Option<Pace>,
+    pub(crate) hold: Duration,
+    /// Of this subscription alone: a channel that ends takes nobody else's hand-offs along.
+    pub(crate) publisher: Publisher,
+    pub(crate) stop: CancellationToken,
+}
+
+/// What came of a delivery in hand.
+enum Attempt {
+    Made(Outcome),
+    /// The target was down all the time.
+    Held(Failure),
+    /// The subscription stops.
+    Stopped,
+}
+
+/// What becomes of it.
+enum Verdict {
+    Settled(Handled),
+    /// Settled once RabbitMQ has this copy.
+    HandOff(Box<Message>),
+    /// Another attempt, without letting it go.
+    WaitInHand(Duration),
+}
+
+impl<H, F> Forwarder<H>
+where
+    H: Fn(Arc<Delivery>) -> F + Send + Sync + 'static,
+    F: Future<Output = Outcome> + Send + 'static,
+{
+    /// Attempts, until it is known what becomes of the delivery.
+    pub(crate) async fn forward(&self, mut delivery: Delivery) -> Handled {
+        self.subscription.format.read(&mut delivery);
+        if !self.subscription.wants(&delivery.event.event_type) {
+            // No attempt: it takes no turn of the pace, and waits for no target.
+            self.count("ignored");
+            tell("IGNORED", &self.subscription.name, &delivery.event);
+            return Handled::Done;
+        }
+        let mut delivery = Arc::new(delivery);
+        let end = Instant::now() + self.hold;
+        loop {
+            let attempt = self.attempt(&delivery, end).await;
+            match self.decide(&delivery, attempt) {
+                Verdict::Settled(handled) => return handled,
+                Verdict::HandOff(copy) => return self.hand_off(*copy, &delivery.event.id).await,
+                // A target that asks for more time again and again gets what is left of it.
+                Verdict::WaitInHand(wait) => tokio::select! {
+                    () = tokio::time::sleep_until(end.min(Instant::now() + wait)) => {
+                        let delivery = Arc::make_mut(&mut delivery);
+                        delivery.attempt = delivery.attempt.saturating_add(1);
+                    }
+                    () = self.stop.cancelled() => return Handled::Left,
+                },
+            }
+        }
+    }
+
+    /// One attempt that counts. Those that an outage of the target fails do not: while the breaker
+    /// is open the event stays in hand, until `end`.
+    async fn attempt(&self, delivery: &Arc<Delivery>, end: Instant) -> Attempt {
+        let mut failure = None;
+        let mut held = pin!(tokio::time::sleep_until(end));
+        loop {
+            let pass = tokio::select! {
+                biased; // past the end there are no waits, and attempts all the same
+                pass = self.breaker.pass() => pass,
+                () = &mut held => return Attempt::Held(failure.unwrap_or_else(|| self.outage())),
+                () = self.stop.cancelled() => return Attempt::Stopped,
+            };
+            if let Some(pace) = &self.pace {
+                tokio::select! {
+                    () = pace.turn() => {}
+                    () = self.stop.cancelled() => return Attempt::Stopped,
+                }
+            }
+            let outcome = (self.handler)(delivery.clone()).await;
+            match &outcome {
+                Outcome::Down(failure, wait) => self.breaker.failed(&failure.reason, *wait),
+                _ => self.breaker.answered(),
+            }
+            drop(pass);
+            match outcome {
+                Outcome::Down(down, _) if self.breaker.open().is_some() => failure = Some(down),
+                outcome => return Attempt::Made(outcome),
+            }
+        }
+    }
+
+    /// Why an event is held that has not been tried itself.
+    fn outage(&self) -> Failure {
+        Failure {
+            reason: self.breaker.open().unwrap_or_default(),
+            status: None,
+            answer: None,
+        }
+    }
+
+    /// The one place that decides: acknowledge, another attempt, or dead letter.
+    fn decide(&self, delivery: &Delivery, attempt: Attempt) -> Verdict {
+        match attempt {
+            Attempt::Made(Outcome::Delivered) => {
+                self.count("delivered");
+                let (route, number) = (&self.subscription.name, delivery.attempt);
+                debug!(route, delivery.event.id, attempt = number, "delivered");
+                if self.subscription.format == Format::Celery {
+                    tell("PROCESSED", route, &delivery.event);
+                }
+                Verdict::Settled(Handled::Done)
+            }
+            Attempt::Made(Outcome::Retry(failure, wait) | Outcome::Down(failure, wait)) => {
+                self.next_attempt(delivery, failure, wait)
+            }
+            Attempt::Made(Outcome::Reject(failure)) => self.dead_letter(delivery, &failure),
+            Attempt::Held(failure) => self.held(delivery, &failure),
+            Attempt::Stopped => Verdict::Settled(Handled::Left),
+        }
+    }
+
+    fn next_attempt(
+        &self,
+        delivery: &Delivery,
+        failure: Failure,
+        retry_after: Option<Duration>,
+    ) -> Verdict {
+        let Delivery { event, attempt, .. } = delivery;
+        let Some(wait) = self.schedule.after(*attempt, retry_after) else {
+            let reason = format!("{}, in the last of {attempt} attempts", failure.reason);
+            let failure = Failure { reason, ..failure };
+            return self.dead_letter(delivery, &failure);
+        };
+        self.count("retried");
+        warn!(
+            route = self.subscription.name,
+            event.id,
+            attempt,
+            wait_ms = wait.delay.as_millis(),
+            reason = failure.reason,
+            "not delivered, will be tried again"
+        );
+        if self.subscription.waits_in_hand() {
+            return Verdict::WaitInHand(wait.delay);
+        }
+        Verdict::HandOff(Box::new(delivery.retry(wait.level, wait.delay, &failure)))
+    }
+
+    /// What cannot be held any longer.
+    fn held(&self, delivery: &Delivery, failure: &Failure) -> Verdict {
+        let route = &self.subscription.name;
+        if matches!(self.subscription.source.queue, Queue::Exclusive(_)) {
+            // Its queue is this instance's alone, and a copy would come to all of them.
+            return self.dead_letter(delivery, failure);
+        }
+        self.count("put_back");
+        debug!(route, delivery.event.id, "held for long, put back");
+        if self.subscription.ordered {
+            return Verdict::Settled(Handled::Returned); // to its place, before all others
+        }
+        Verdict::HandOff(Box::new(delivery.put_back(failure)))
+    }
+
+    fn dead_letter(&self, delivery: &Delivery, failure: &Failure) -> Verdict {
+        self.count("dead");
+        warn!(
+            route = self.subscription.name,
+            event.id = delivery.event.id,
+            attempt = delivery.attempt,
+            reason = failure.reason,
+            "not delivered, becomes a dead letter"
+        );
+        Verdict::HandOff(Box::new(delivery.dead_letter(failure)))
+    }
+
+    fn count(&self, outcome: &'static str) {
+        let route = self.subscription.name.clone();
+        metrics::counter!("subscription_events_total", "route" => route, "outcome" => outcome)
+            .increment(1);
+    }
+
+    /// Publishes the copy, as often as it takes: the original is acknowledged only after it, and
+    /// the place among the handlers stays taken, so that a route without RabbitMQ does not run on.
+    async fn hand_off(&self, copy: Message, id: &str) -> Handled {
+        let route = &self.subscription.name;
+        let mut backoff = Backoff::new();
+        loop {
+            let Err(error) = self.publisher.publish(copy.clone(), HANDOFF_DEADLINE).await else {
+                return Handled::Done;
+            };
+            warn!(route, event.id = id, %error, "hand-off failed, trying again");
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next_wait()) => {}
+                () = self.stop.cancelled() => return Handled::Left,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::{BasicProperties, message::Delivery as Raw};
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+    use crate::{Connection, topology::Topology};
+
+    /// RabbitMQ waits half an hour for an acknowledgement, a target may ask for more.
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_in_hand_is_tried_in_time_whatever_its_target_asks_for() {
+        const WAITS: [u64; 4] = [1, 1, 1, 800];
+        let url = "amqp://127.0.0.1:1".parse().unwrap();
+        let connection = Connection::open("nowhere", &url);
+        let subscription = Subscription {
+            ordered: true,
+            retries: WAITS.map(Duration::from_secs).into(),
+            ..Subscription::events("ordered", ["#".to_owned()])
+        };
+        let (sender, mut attempts) = unbounded_channel();
+        let forwarder = Forwarder {
+            breaker: Arc::new(Breaker::new("ordered", WAITS.len())),
+            schedule: Schedule::new(subscription.retries.clone()),
+            pace: None,
+            hold: subscription.hold(),
+            publisher: Publisher::start(&connection, Topology::retries()),
+            subscription,
+            handler: move |_| {
+                sender.send(Instant::now()).unwrap();
+                let failure = Failure {
+                    reason: "busy".to_owned(),
+                    status: None,
+                    answer: None,
+                };
+                std::future::ready(Outcome::Retry(failure, Some(Duration::from_secs(3_600))))
+            },
+            stop: CancellationToken::new(),
+        };
+        let mut raw = Raw::mock(1, "events".into(), "a".into(), false, b"{}".to_vec());
+        raw.properties = BasicProperties::default();
+        let begun = Instant::now();
+        let made = async {
+            for _ in 0..WAITS.len() {
+                attempts.recv().await.unwrap();
+            }
+            attempts.recv().await.unwrap()
+        };
+        let last = tokio::select! {
+            last = made => last,
+            _ = forwarder.forward(Delivery::read("Q", raw)) => panic!("nobody took its dead letter"),
+        };
+        let waited = last - begun;
+        assert!(waited > Subscription::IN_HAND_MAX, "{waited:?}");
+        assert!(waited < Duration::from_secs(26 * 60), "{waited:?}");
+    }
+}
