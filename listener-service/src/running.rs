@@ -147,7 +147,7 @@ impl Running {
             .filter(|name| !changes.changed.contains(name))
             .collect();
 
-        join_all(old.iter().map(|route| route.stop(self.drain_timeout))).await;
+        self.stop(&old).await;
         let unbind = old.iter().map(|route| {
             let old = route.route.source();
             let mut new = plan.iter().map(|planned| planned.route().source());
@@ -173,14 +173,17 @@ impl Running {
 
     /// Finishes the deliveries in hand of every route.
     pub(crate) async fn drain(&self) {
-        self.stop_all().await;
+        let known = self.list();
+        self.stop(&known).await;
         // A change under way may have begun some meanwhile.
         let _turn = self.change.lock().await;
-        self.stop_all().await;
+        let mut begun = self.list();
+        begun.retain(|route| !known.iter().any(|known| Arc::ptr_eq(known, route)));
+        self.stop(&begun).await;
     }
 
-    async fn stop_all(&self) {
-        let routes = self.list();
+    /// Within the time of one drain, however many they are.
+    async fn stop(&self, routes: &[Arc<RunningRoute>]) {
         join_all(routes.iter().map(|route| route.stop(self.drain_timeout))).await;
     }
 
