@@ -113,6 +113,11 @@ impl Connection {
         self.tasks.wait().await;
     }
 
+    /// Whether it is closed for good, or about to be.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
     /// Returns, with the reason, once RabbitMQ has blocked publishes for `time` without a break.
     pub(crate) async fn stays_blocked(&self, time: Duration) -> Arc<str> {
         let mut link = self.link.clone();

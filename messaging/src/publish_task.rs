@@ -43,6 +43,7 @@ impl PublishTask {
             let ended = caught(self.session(&mut backoff)).await;
             let error = match ended.unwrap_or(Err(ChannelError::Panicked)) {
                 Ok(()) | Err(ChannelError::Closing) => break,
+                Err(_) if self.connection.is_closing() => break, // in order, and no interruption
                 Err(error) => error,
             };
             // After a refused publish there is a new channel at once. What is queued behind it has

@@ -63,16 +63,17 @@ fn compile(name: &str, schema: &Value, files: &Files) -> anyhow::Result<(String,
         // In time that grows with the text alone, at the price of look-around and back-references.
         .with_pattern_options(PatternOptions::regex())
         .build(schema)
-        .map_err(|error| anyhow!("{}: {error}", error.instance_path()))?;
+        .map_err(|error| match error.instance_path().as_str() {
+            "" => anyhow!("{error}"),
+            place => anyhow!("{place}: {error}"),
+        })?;
     Ok((event_type.to_string(), validator))
 }
 
 impl Retrieve for Files {
     fn retrieve(&self, uri: &Uri<String>) -> Result<Value, Box<dyn Error + Send + Sync>> {
-        let name = uri.as_str().strip_prefix(BASE);
-        let schema = name.and_then(|name| self.0.get(name));
-        schema
-            .cloned()
-            .ok_or_else(|| format!("{uri} is no file of this folder").into())
+        let name = uri.as_str().strip_prefix(BASE).unwrap_or(uri.as_str());
+        let schema = self.0.get(name).cloned();
+        schema.ok_or_else(|| format!("{name} is no file of this folder").into())
     }
 }
