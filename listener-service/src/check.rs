@@ -12,10 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use messaging::{
-    Subscription,
-    topology::{Declaration, Topology},
-};
+use messaging::topology::{Declaration, Topology};
 
 use crate::{Config, routes::Routes};
 
@@ -105,22 +102,4 @@ fn declarations(routes: &Routes) -> Vec<Declaration> {
         }
     }
     all
-}
-
-/// What becomes of an event that fails, in words.
-fn retries(subscription: &Subscription) -> String {
-    let waits: Vec<_> = subscription
-        .retries
-        .iter()
-        .map(|wait| format!("{wait:?}"))
-        .collect();
-    let place = if subscription.waits_in_hand() {
-        ", in hand"
-    } else {
-        ""
-    };
-    match waits.as_slice() {
-        [] => "no retry".to_owned(),
-        waits => format!("again after {}{place}", waits.join(", ")),
-    }
 }

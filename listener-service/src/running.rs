@@ -22,8 +22,8 @@ use crate::{
 
 /// All routes at work.
 pub(crate) struct Running {
-    pub(crate) consuming: Connection,
-    pub(crate) publishing: Connection,
+    consuming: Connection,
+    publishing: Connection,
     store: Option<Store>,
     shutdown: CancellationToken,
     drain_timeout: Duration,
@@ -152,7 +152,7 @@ impl Running {
             let old = route.route.source();
             let mut new = plan.iter().map(|planned| planned.route().source());
             let new = new.find(|new| new.queue.name() == old.queue.name());
-            if new.is_none() && !matches!(old.queue, Queue::Exclusive(_)) {
+            if new.is_none() && !old.queue.is_exclusive() {
                 changes.left_queues.push(old.queue.name().to_owned());
             }
             new.map(|new| self.unbind(old, new))
@@ -195,7 +195,7 @@ impl Running {
             return Vec::new();
         };
         // An exclusive queue is gone with its consumer.
-        if is_its_owners || matches!(queue, Queue::Exclusive(_)) {
+        if is_its_owners || queue.is_exclusive() {
             return Vec::new();
         }
         let is_kept = |binding| old.exchange == new.exchange && new.bindings.contains(binding);

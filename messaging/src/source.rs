@@ -109,6 +109,11 @@ impl Queue {
             Self::Own(name) | Self::Existing(name) | Self::Exclusive(name) => name,
         }
     }
+
+    /// Whether it is of one connection alone.
+    pub fn is_exclusive(&self) -> bool {
+        matches!(self, Self::Exclusive(_))
+    }
 }
 
 impl From<&Value> for AMQPValue {

@@ -2,9 +2,11 @@
 
 use std::fmt::Write as _;
 
-use messaging::{Binding, Exchange, ExchangeKind, Queue, Source, Value, topology::Declaration};
+use messaging::{
+    Binding, Exchange, ExchangeKind, Queue, Source, Subscription, Value, topology::Declaration,
+};
 
-use super::{declarations, retries};
+use super::declarations;
 use crate::routes::Routes;
 
 pub(super) fn text(routes: &Routes) -> String {
@@ -58,6 +60,24 @@ fn way(source: &Source, target: &impl std::fmt::Display) -> String {
             format!("{name} --[{keys}]--> {queue} --> {target}")
         }
         None => format!("{queue} --> {target}"),
+    }
+}
+
+/// What becomes of an event that fails, in words.
+fn retries(subscription: &Subscription) -> String {
+    let waits: Vec<_> = subscription
+        .retries
+        .iter()
+        .map(|wait| format!("{wait:?}"))
+        .collect();
+    let place = if subscription.waits_in_hand() {
+        ", in hand"
+    } else {
+        ""
+    };
+    match waits.as_slice() {
+        [] => "no retry".to_owned(),
+        waits => format!("again after {}{place}", waits.join(", ")),
     }
 }
 

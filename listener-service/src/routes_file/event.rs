@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use messaging::{Format, Pattern, Subscription};
+use messaging::{Format, Pattern, Source, Subscription};
 use toml::{Spanned, de::DeTable};
 
 use super::{Entry, Environment, check_name, fields::Fields, flow, source, target};
@@ -27,15 +27,8 @@ pub(super) fn read(
     let format = fields.optional("format", check_format).unwrap_or_default();
     let types = fields.optional("types", check_types).unwrap_or_default();
     let target = target::read(&mut fields, environment);
-    let subscription = name.clone().zip(source).and_then(|(name, source)| {
-        subscription(
-            &mut fields,
-            name,
-            source,
-            (format, types),
-            target.as_ref().map(|target| target.timeout),
-        )
-    });
+    let timeout = target.as_ref().map(|target| target.timeout);
+    let subscription = subscription(&mut fields, name.clone(), source, (format, types), timeout);
     let (at, mistakes) = fields.finish(FIELDS);
     let route = subscription
         .zip(target)
@@ -52,11 +45,12 @@ pub(super) fn read(
     }
 }
 
-/// What a route and a request with a durable answer have in common.
+/// What a route and a request with a durable answer have in common. All of its fields are read,
+/// also where there is no name or no source to go with them.
 pub(super) fn subscription(
     fields: &mut Fields<'_>,
-    name: String,
-    source: messaging::Source,
+    name: Option<String>,
+    source: Option<Source>,
     (format, types): (Format, Vec<Pattern>),
     timeout: Option<Duration>,
 ) -> Option<Subscription> {
@@ -64,39 +58,53 @@ pub(super) fn subscription(
     if ordered && fields.has("concurrency") {
         fields.mistake("ordered is one event at a time: leave concurrency out");
     }
-    let mut subscription = Subscription {
-        name,
-        source,
+    let is_exclusive = source
+        .as_ref()
+        .is_some_and(|source| source.queue.is_exclusive());
+    let flow = flow(fields, ordered || is_exclusive);
+    let (concurrency, prefetch) = if ordered {
+        (1, 1)
+    } else {
+        (flow.concurrency, flow.prefetch)
+    };
+    let rate_per_second = fields.optional("rate_per_second", |rate: u32| {
+        NonZeroU32::new(rate).ok_or_else(|| "it must be 1 or more".to_owned())
+    });
+    let retries = fields.optional("retry_ms", check_retries);
+    let subscription = Subscription {
+        name: name?,
+        source: source?,
         format,
         types,
-        retries: Vec::new(),
-        concurrency: 1,
-        prefetch: 1,
-        rate_per_second: fields.optional("rate_per_second", |rate: u32| {
-            NonZeroU32::new(rate).ok_or_else(|| "it must be 1 or more".to_owned())
-        }),
+        retries: retries.unwrap_or_else(|| Subscription::RETRIES.into()),
+        concurrency,
+        prefetch,
+        rate_per_second,
         ordered,
     };
-    let flow = flow(fields, subscription.waits_in_hand());
-    if !ordered {
-        (subscription.concurrency, subscription.prefetch) = (flow.concurrency, flow.prefetch);
+    check_rate(fields, &subscription);
+    check_time_in_hand(fields, &subscription, timeout?);
+    Some(subscription)
+}
+
+fn check_rate(fields: &mut Fields<'_>, subscription: &Subscription) {
+    let Some(rate) = subscription.rate_per_second else {
+        return;
+    };
+    let seconds = u32::from(subscription.prefetch).div_ceil(rate.get());
+    if Duration::from_secs(seconds.into()) > Subscription::AHEAD_MAX {
+        fields.mistake(format!(
+            "a prefetch of {} (twice the concurrency, unless it is said) at rate_per_second = {rate} waits for {seconds} s: \
+             more than {} s, and RabbitMQ takes the events away",
+            subscription.prefetch,
+            Subscription::AHEAD_MAX.as_secs()
+        ));
     }
-    if let Some(rate) = subscription.rate_per_second {
-        let seconds = u32::from(subscription.prefetch).div_ceil(rate.get());
-        if Duration::from_secs(seconds.into()) > Subscription::AHEAD_MAX {
-            fields.mistake(format!(
-                "a prefetch of {} (twice the concurrency, unless it is said) at rate_per_second = {rate} waits for {seconds} s: \
-                 more than {} s, and RabbitMQ takes the events away",
-                subscription.prefetch,
-                Subscription::AHEAD_MAX.as_secs()
-            ));
-        }
-    }
-    subscription.retries = fields
-        .optional("retry_ms", check_retries)
-        .unwrap_or_else(|| Subscription::RETRIES.into());
+}
+
+fn check_time_in_hand(fields: &mut Fields<'_>, subscription: &Subscription, timeout: Duration) {
     let attempts = u32::try_from(subscription.retries.len() + 1).unwrap_or(u32::MAX);
-    let longest = subscription.retries.iter().sum::<Duration>() + timeout? * attempts;
+    let longest = subscription.retries.iter().sum::<Duration>() + timeout * attempts;
     if subscription.waits_in_hand() && longest > Subscription::IN_HAND_MAX {
         fields.mistake(format!(
             "its events wait in hand for their next attempt, and all of retry_ms with a timeout_ms for each \
@@ -105,7 +113,6 @@ pub(super) fn subscription(
             Subscription::IN_HAND_MAX.as_secs()
         ));
     }
-    Some(subscription)
 }
 
 fn check_types(types: Vec<String>) -> Result<Vec<Pattern>, String> {

@@ -66,15 +66,8 @@ pub(super) fn read(table: Spanned<DeTable<'_>>, environment: &Environment<'_>) -
         fields.mistake("answers through a response exchange belong to a service and a key");
     }
     let timeout = target.as_ref().map(|target| target.timeout);
-    let subscription = name.clone().zip(source).and_then(|(name, source)| {
-        event::subscription(
-            &mut fields,
-            name,
-            source,
-            (Format::default(), Vec::new()),
-            timeout,
-        )
-    });
+    let read_as = (Format::default(), Vec::new());
+    let subscription = event::subscription(&mut fields, name.clone(), source, read_as, timeout);
     let (at, mistakes) = fields.finish(FIELDS);
     let route = subscription
         .zip(target)
@@ -106,7 +99,7 @@ fn to_service(service: &str, key: String) -> Source {
 /// A queue that requests are sent to by its name.
 fn plain_queue(fields: &mut Fields<'_>) -> Option<Source> {
     let queue = source::queue(fields, "")?;
-    if matches!(queue, Queue::Exclusive(_)) {
+    if queue.is_exclusive() {
         fields.mistake("nobody knows the name of an exclusive queue to send requests to");
         return None;
     }

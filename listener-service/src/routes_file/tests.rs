@@ -312,6 +312,26 @@ fn no_secret_is_told() {
     }
 }
 
+/// Nor are fields that are there taken for unknown ones where the rest of a route is wrong.
+#[test]
+fn a_wrong_source_or_name_hides_no_other_field() {
+    let policy = "retry_ms = [0]\nconcurrency = 3\nrate_per_second = 5\nordered = false";
+    for wrong in [
+        format!("bindings = \"a\"\n{policy}"),
+        format!("name = \"a.b\"\n{policy}"),
+    ] {
+        let refusal = parse(&route(&wrong)).unwrap_err();
+        assert_eq!(refusal.lines().count(), 2, "{refusal}");
+        assert!(refusal.contains("retry_ms: a wait is"), "{refusal}");
+    }
+    let text = format!(
+        "[[request]]\nservice = \"a.b\"\nkey = \"k\"\ntarget = \"http://x/\"\n\
+         reply = \"response-exchange\"\n{policy}\n"
+    );
+    let refusal = parse(&text).unwrap_err();
+    assert_eq!(refusal.lines().count(), 2, "{refusal}");
+}
+
 #[test]
 fn a_route_that_would_run_in_circles_is_refused() {
     let to = |name: &str, key: &str, path: &str| {
