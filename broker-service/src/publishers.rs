@@ -9,7 +9,7 @@ use std::time::Duration;
 use messaging::{Message, PublishError, Publisher, RoutingKey, Status};
 use moka::{future::Cache, policy::EvictionPolicy};
 
-/// Types that are known to be allowed; beyond it the least recently used are tried again.
+/// Types that are known to be allowed; beyond it the oldest are tried again.
 const ALLOWED_MAX: u64 = 10_000;
 
 #[derive(Clone)]

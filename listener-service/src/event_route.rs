@@ -55,12 +55,16 @@ pub(crate) fn start(
 
 impl Forwarder {
     async fn attempt(&self, delivery: &Delivery) -> Outcome {
-        match &self.answers {
-            None => self.target.deliver(delivery).await,
-            Some(answers) => match self.target.deliver_and_read(delivery).await {
-                Ok(reply) => answers.send(reply, delivery).await,
-                Err(outcome) => outcome,
-            },
+        let Some(answers) = &self.answers else {
+            return self.target.deliver(delivery).await;
+        };
+        if delivery.sender().is_none() {
+            let reason = "the request does not name its sender in the header service";
+            return Outcome::Reject(failure(reason.to_owned()));
+        }
+        match self.target.deliver_and_read(delivery).await {
+            Ok(reply) => answers.send(reply, delivery).await,
+            Err(outcome) => outcome,
         }
     }
 }
@@ -69,9 +73,7 @@ impl Answers {
     /// The request is done with once RabbitMQ has the answer. Otherwise the target is asked again.
     async fn send(&self, reply: messaging::Reply, request: &Delivery) -> Outcome {
         let Some(message) = reply.into_response(&self.service, request) else {
-            return Outcome::Reject(failure(
-                "the request does not name its sender in the header service".to_owned(),
-            ));
+            return Outcome::Reject(failure("the request cannot be answered".to_owned()));
         };
         match self.publisher.publish(message, ANSWER_DEADLINE).await {
             Ok(()) => Outcome::Delivered,

@@ -13,6 +13,9 @@ use crate::{
     topology::RETRY_EXCHANGE,
 };
 
+/// The header with the name of the service that sent a message, and that an answer is for.
+pub(crate) const SENDER: &str = "service";
+
 /// A delivered message, read as an event. The consumer acknowledges it after its handler.
 #[derive(Clone, Debug)]
 pub struct Delivery {
@@ -91,5 +94,12 @@ impl Delivery {
             .reply_to()
             .as_ref()
             .map(|queue| queue.as_str())
+    }
+
+    /// Who sent it, as programs of the goamqp convention say. Its answer goes to a queue whose name
+    /// ends in this, so what is longer than such a name is no sender.
+    pub fn sender(&self) -> Option<&str> {
+        let headers = self.properties.headers().as_ref()?;
+        text(headers, SENDER).filter(|name| !name.is_empty() && name.len() <= RoutingKey::MAX_BYTES)
     }
 }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::{
     RoutingKey,
+    delivery::SENDER,
     headers::{Headers, entries, text},
     message::{Message, PERSISTENT, short},
     topology::EVENTS_EXCHANGE,
@@ -174,7 +175,7 @@ impl Event {
 
 /// Whom programs of the goamqp convention name as the sender of an event.
 fn sender(headers: &FieldTable) -> Option<String> {
-    let service = text(headers, "service")?;
+    let service = text(headers, SENDER)?;
     (!service.is_empty()).then(|| service.to_owned())
 }
 

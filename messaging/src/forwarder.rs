@@ -12,7 +12,6 @@ use crate::{
     format::{Format, tell},
     pace::Pace,
     schedule::Schedule,
-    source::Queue,
 };
 
 /// For RabbitMQ to confirm one hand-off. No verdict is later than the publisher's own deadline, so
@@ -27,7 +26,6 @@ pub(crate) struct Forwarder<H> {
     pub(crate) breaker: Arc<Breaker>,
     pub(crate) schedule: Schedule,
     pub(crate) pace: Option<Pace>,
-    pub(crate) hold: Duration,
     /// Of this subscription alone: a channel that ends takes nobody else's hand-offs along.
     pub(crate) publisher: Publisher,
     pub(crate) stop: CancellationToken,
@@ -62,11 +60,11 @@ where
         if !self.subscription.wants(&delivery.event.event_type) {
             // No attempt: it takes no turn of the pace, and waits for no target.
             self.count("ignored");
-            tell("IGNORED", &self.subscription.name, &delivery.event);
+            self.tell_task("IGNORED", &delivery);
             return Handled::Done;
         }
         let mut delivery = Arc::new(delivery);
-        let end = Instant::now() + self.hold;
+        let end = Instant::now() + self.subscription.hold();
         loop {
             let attempt = self.attempt(&delivery, end).await;
             match self.decide(&delivery, attempt) {
@@ -131,9 +129,7 @@ where
                 self.count("delivered");
                 let (route, number) = (&self.subscription.name, delivery.attempt);
                 debug!(route, delivery.event.id, attempt = number, "delivered");
-                if self.subscription.format == Format::Celery {
-                    tell("PROCESSED", route, &delivery.event);
-                }
+                self.tell_task("PROCESSED", delivery);
                 Verdict::Settled(Handled::Done)
             }
             Attempt::Made(Outcome::Retry(failure, wait) | Outcome::Down(failure, wait)) => {
@@ -175,7 +171,7 @@ where
     /// What cannot be held any longer.
     fn held(&self, delivery: &Delivery, failure: &Failure) -> Verdict {
         let route = &self.subscription.name;
-        if matches!(self.subscription.source.queue, Queue::Exclusive(_)) {
+        if self.subscription.source.queue.is_exclusive() {
             // Its queue is this instance's alone, and a copy would come to all of them.
             return self.dead_letter(delivery, failure);
         }
@@ -197,6 +193,13 @@ where
             "not delivered, becomes a dead letter"
         );
         Verdict::HandOff(Box::new(delivery.dead_letter(failure)))
+    }
+
+    /// One line for each task of Celery, of which everybody gets all: what was this one's own.
+    fn tell_task(&self, what: &str, delivery: &Delivery) {
+        if self.subscription.format == Format::Celery {
+            tell(what, &self.subscription.name, &delivery.event);
+        }
     }
 
     fn count(&self, outcome: &'static str) {

@@ -23,9 +23,10 @@ use tokio::{
 use uuid::Uuid;
 
 use crate::{
-    Connection, Delivery, Message, PublishError, Publisher, RoutingKey, Status,
+    Connection, Delivery, Message, PublishError, Publisher, Status,
     channel::{Channel, ChannelError, call},
-    headers::{integer, text},
+    delivery::SENDER,
+    headers::integer,
     message::{PERSISTENT, TRANSIENT, short},
     refusals::Refusals,
     topology::{Topology, request_exchange, response_exchange},
@@ -34,8 +35,6 @@ use crate::{
 const REPLY_TO: &str = "amq.rabbitmq.reply-to";
 /// HTTP status of the answer that a reply carries.
 const STATUS: &str = "x-gw-status";
-/// Who sent a request, and whom its answer is for, where it goes by an exchange.
-const SENDER: &str = "service";
 /// Requests that wait for their reply at one time.
 const PENDING_MAX: usize = 1024;
 
@@ -160,11 +159,9 @@ impl Reply {
     }
 
     /// The message that carries this reply through the exchange of responses of `service` to the
-    /// sender of `request`, or `None` where the request does not name it in its header `service`.
+    /// sender of `request`, or `None` where the request does not [name it](Delivery::sender).
     pub fn into_response(self, service: &str, request: &Delivery) -> Option<Message> {
-        let headers = request.properties.headers().as_ref()?;
-        // The name of a queue ends in it; a longer one is forged, and could break the connection.
-        let sender = text(headers, SENDER).filter(|name| name.len() <= RoutingKey::MAX_BYTES)?;
+        let sender = request.sender()?;
         let mut headers = FieldTable::default();
         headers.insert(SENDER.into(), AMQPValue::LongString(sender.into()));
         let properties = self.properties(request, headers);

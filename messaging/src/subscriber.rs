@@ -6,8 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Connection, Consumer, ConsumerConfig, Delivery, Outcome, Publisher, Status, Subscription,
-    breaker::Breaker, forwarder::Forwarder, pace::Pace, schedule::Schedule, source::Queue,
-    topology::Topology,
+    breaker::Breaker, forwarder::Forwarder, pace::Pace, schedule::Schedule, topology::Topology,
 };
 
 /// A running subscription.
@@ -37,7 +36,7 @@ impl Subscriber {
     {
         let breaker = Arc::new(Breaker::new(&subscription.name, subscription.retries.len()));
         // What waits in hand of an exclusive queue has no queue to go back to.
-        let is_exclusive = matches!(subscription.source.queue, Queue::Exclusive(_));
+        let is_exclusive = subscription.source.queue.is_exclusive();
         let stop = shutdown.child_token();
         let waits = (!is_exclusive).then(|| stop.clone());
         let config = ConsumerConfig {
@@ -53,7 +52,6 @@ impl Subscriber {
             breaker: breaker.clone(),
             schedule: Schedule::new(subscription.retries.clone()),
             pace: subscription.rate_per_second.map(Pace::new),
-            hold: subscription.hold(),
             publisher: publisher.clone(),
             subscription,
             handler,

@@ -2,12 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use crate::{
-    Pattern,
-    format::Format,
-    source::{Queue, Source},
-    topology::Topology,
-};
+use crate::{Pattern, format::Format, source::Source, topology::Topology};
 
 /// How long deliveries are held while their target is down: less than RabbitMQ waits for an
 /// acknowledgement (`consumer_timeout`, 30 minutes by default) before it closes the channel and
@@ -79,7 +74,7 @@ impl Subscription {
     /// Whether an event waits in the listener for its next attempt: one that went through a retry
     /// queue would lose its place, or come to another instance.
     pub fn waits_in_hand(&self) -> bool {
-        self.ordered || matches!(self.source.queue, Queue::Exclusive(_))
+        self.ordered || self.source.queue.is_exclusive()
     }
 
     /// How long one event may be in hand: such that all that is prefetched has had its turn within

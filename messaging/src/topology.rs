@@ -153,15 +153,14 @@ impl Topology {
         &self.declarations
     }
 
-    /// The same with everything that says `queue` saying `name`, which RabbitMQ gave it.
+    /// The same with the bindings of `queue` for `name`, which RabbitMQ gave it.
     pub(crate) fn with_exclusive_queue(&self, queue: &str, name: &str) -> Self {
         let mut declarations = self.declarations.clone();
         for declaration in &mut declarations {
-            match declaration {
-                Declaration::Binding { queue: bound, .. } if bound == queue => {
-                    name.clone_into(bound);
-                }
-                _ => {}
+            if let Declaration::Binding { queue: bound, .. } = declaration
+                && bound == queue
+            {
+                name.clone_into(bound);
             }
         }
         Self { declarations }
