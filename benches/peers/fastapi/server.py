@@ -15,9 +15,8 @@ import aio_pika
 import uvicorn
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS, DeliveryError, PublishError
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 EXCHANGE = "events.topic.exchange"
 CONFIRM_SECONDS_MAX = 5
@@ -68,15 +67,17 @@ def failed(status: int, message: str) -> JSONResponse:
     return JSONResponse({"error": True, "message": message}, status)
 
 
-@app.exception_handler(RequestValidationError)
-async def invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
-    first = error.errors()[0]
-    return failed(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+@app.exception_handler(ValidationError)
+async def invalid(_request: Request, error: ValidationError) -> JSONResponse:
+    first = error.errors(include_url=False)[0]
+    return failed(400, ": ".join([*map(str, first["loc"]), first["msg"]]))
 
 
 @app.post("/handle", status_code=202)
-async def handle(envelope: Envelope) -> Accepted:
-    log = envelope.log
+async def handle(request: Request) -> Accepted:
+    # Read here and not as a parameter: a sixth of the time is FastAPI parsing the JSON first,
+    # and Pydantic then going through what came of it.
+    log = Envelope.model_validate_json(await request.body()).log
     message_id = str(uuid4())
     routing_key = f"log.{log.level.upper()}"
     message = aio_pika.Message(
