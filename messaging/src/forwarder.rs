@@ -250,7 +250,6 @@ mod tests {
             breaker: Arc::new(Breaker::new("ordered", WAITS.len())),
             schedule: Schedule::new(subscription.retries.clone()),
             pace: None,
-            hold: subscription.hold(),
             publisher: Publisher::start(&connection, Topology::retries()),
             subscription,
             handler: move |_| {
