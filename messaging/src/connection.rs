@@ -118,22 +118,6 @@ impl Connection {
         self.closing.is_cancelled()
     }
 
-    /// Returns, with the reason, once RabbitMQ has blocked publishes for `time` without a break.
-    pub(crate) async fn stays_blocked(&self, time: Duration) -> Arc<str> {
-        let mut link = self.link.clone();
-        loop {
-            let blocked = link.wait_for(|link| link.blocked().is_some()).await;
-            let Some(reason) = blocked.ok().and_then(|link| link.blocked()) else {
-                // The connection is closed for good, and blocks nobody any more.
-                return std::future::pending().await;
-            };
-            let unblocked = link.wait_for(|link| link.blocked().is_none());
-            if timeout(time, unblocked).await.is_err() {
-                return reason;
-            }
-        }
-    }
-
     /// Opens a channel, waiting for the connection where it is away. Ends with an error when the
     /// connection is closed for good or RabbitMQ refuses the channel.
     pub(crate) async fn channel(&self) -> Result<Channel, ChannelError> {

@@ -150,21 +150,18 @@ impl Event {
     /// The attributes as headers, `specversion` included. Hand-offs repeat it, so that what was
     /// derived once stays as it is.
     pub(crate) fn insert_headers(&self, headers: &mut Headers) {
-        let mut insert = |name: &str, value: &str| {
-            headers.insert_text(&format!("{WRITTEN_PREFIX}{name}"), value);
-        };
-        insert("specversion", SPEC_VERSION);
-        insert("id", &self.id);
-        insert("type", &self.event_type);
-        insert("source", &self.source);
+        headers.insert_text("cloudEvents_specversion", SPEC_VERSION);
+        headers.insert_text("cloudEvents_id", &self.id);
+        headers.insert_text("cloudEvents_type", &self.event_type);
+        headers.insert_text("cloudEvents_source", &self.source);
         if let Some(subject) = &self.subject {
-            insert("subject", subject);
+            headers.insert_text("cloudEvents_subject", subject);
         }
         if let Some(time) = &self.time {
-            insert("time", time);
+            headers.insert_text("cloudEvents_time", time);
         }
         for (name, value) in &self.extensions {
-            insert(name, value);
+            headers.insert_text(&format!("{WRITTEN_PREFIX}{name}"), value);
         }
         // Under its plain name too: that is where tracing libraries of other consumers look.
         if let Some(traceparent) = self.extensions.get(TRACEPARENT) {

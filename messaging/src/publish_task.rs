@@ -4,11 +4,11 @@
 //! would mix up their confirms. The task starts each publish in order, keeps hundreds in flight in
 //! its [`Window`], and says there what became of each.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, watch},
-    time::Instant,
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tracing::warn;
 
@@ -25,6 +25,11 @@ use crate::{
 
 /// Publishes in flight on the channel. RabbitMQ's throughput has levelled off by then.
 const IN_FLIGHT_MAX: usize = 512;
+/// A publish that is under way when RabbitMQ begins to block may still be confirmed for this long,
+/// and hardly later: RabbitMQ reads nothing more until the end of the alarm.
+const STALL: Duration = Duration::from_secs(1);
+/// How often deadlines are looked at; one timer for all publishes in flight.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Runs until nobody can publish any more, over any number of channels.
 pub(crate) struct PublishTask {
@@ -67,7 +72,7 @@ impl PublishTask {
         backoff.reset();
         self.state.send_replace(State::Open);
 
-        let mut window = Window::default();
+        let mut window = Window::new(&channel);
         match self.publish_on(&mut channel, &mut window).await {
             Ok(()) => Ok(()),
             Err(error) => Err(window.end(error, &self.refusals).await),
@@ -79,28 +84,59 @@ impl PublishTask {
         channel: &mut Channel,
         window: &mut Window,
     ) -> Result<(), ChannelError> {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut blocked_since = channel.blocked().map(|_reason| Instant::now());
         loop {
-            window.settle_if_idle();
-            let may_start = window.len() < IN_FLIGHT_MAX && channel.blocked().is_none();
             tokio::select! {
                 biased;
                 noted = window.next() => noted?,
                 changed = channel.link_changed() => {
                     changed?;
-                    if let Some(reason) = channel.blocked() {
-                        self.refuse_queued(&PublishError::Blocked(reason));
+                    let blocked = channel.blocked();
+                    if let Some(reason) = &blocked {
+                        self.refuse_queued(&PublishError::Blocked(reason.clone()));
+                    }
+                    let since = blocked_since.unwrap_or_else(Instant::now);
+                    blocked_since = blocked.map(|_reason| since);
+                }
+                _time = look.tick(), if window.len() > 0 => {
+                    window.check_deadline()?;
+                    if blocked_since.is_some_and(|since| since.elapsed() > STALL)
+                        && let Some(reason) = channel.blocked()
+                    {
+                        window.stall(&reason);
                     }
                 }
-                job = self.queue.recv(), if may_start => match job {
-                    Some(job) if job.waiting.is_closed() => {} // its caller gave up
-                    Some(job) => match self.refused(&job) {
-                        // An error says that the caller gave up.
-                        Some(refusal) => { let _ = job.waiting.send(Err(refusal)); }
-                        None => window.start(channel, job).await?,
-                    },
-                    None => return window.finish(channel).await,
+                job = self.queue.recv(), if window.len() < IN_FLIGHT_MAX && blocked_since.is_none() => {
+                    match job {
+                        Some(job) => self.start(job, window),
+                        None => return window.finish(channel).await,
+                    }
+                    self.start_queued(window);
                 }
             }
+            window.settle()?;
+        }
+    }
+
+    /// All that wait and find room go together, which is one wake of lapin's thread.
+    fn start_queued(&mut self, window: &mut Window) {
+        while window.len() < IN_FLIGHT_MAX
+            && let Ok(job) = self.queue.try_recv()
+        {
+            self.start(job, window);
+        }
+    }
+
+    fn start(&self, job: Job, window: &mut Window) {
+        if job.waiting.is_closed() {
+            return; // its caller gave up
+        }
+        match self.refused(&job) {
+            // An error says that the caller gave up.
+            Some(refusal) => drop(job.waiting.send(Err(refusal))),
+            None => window.start(job),
         }
     }
 

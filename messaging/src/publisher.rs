@@ -17,10 +17,6 @@ const QUEUE: usize = 1024;
 /// A publish waits this long for a channel that has just gone or is about to come, at a start for
 /// instance. Without a channel for longer it fails at once: nothing is kept for later.
 const INTERRUPTION: Duration = Duration::from_secs(1);
-/// A publish that is under way when RabbitMQ begins to block may still be confirmed for this long,
-/// and hardly later: RabbitMQ reads nothing more until the end of the alarm.
-const STALL: Duration = Duration::from_secs(1);
-
 /// Publishes messages and waits for their confirms. Cheap to clone; all clones share a channel.
 #[derive(Clone, Debug)]
 pub struct Publisher {
@@ -140,6 +136,28 @@ impl Publisher {
     /// # Errors
     /// See [`PublishError`]; after `deadline` it is [`PublishError::Timeout`].
     pub async fn publish(&self, message: Message, deadline: Duration) -> Result<(), PublishError> {
+        self.send(message, deadline, false).await
+    }
+
+    /// The same for who would rather know soon than wait for a verdict: once RabbitMQ has blocked
+    /// publishes for a second without confirming this one, it fails as [`PublishError::Stalled`].
+    ///
+    /// # Errors
+    /// See [`PublishError`].
+    pub async fn publish_unless_blocked(
+        &self,
+        message: Message,
+        deadline: Duration,
+    ) -> Result<(), PublishError> {
+        self.send(message, deadline, true).await
+    }
+
+    async fn send(
+        &self,
+        message: Message,
+        deadline: Duration,
+        unless_blocked: bool,
+    ) -> Result<(), PublishError> {
         let deadline = Instant::now() + deadline;
         let refused = self
             .refusals
@@ -154,8 +172,13 @@ impl Publisher {
             Status::Blocked(reason) => return Err(PublishError::Blocked(reason)),
         }
         let (waiting, verdict) = oneshot::channel();
+        let job = Job {
+            message,
+            waiting,
+            unless_blocked,
+        };
         self.jobs
-            .try_send(Job { message, waiting })
+            .try_send(job)
             .map_err(|_full| PublishError::Overloaded)?;
         match timeout_at(deadline, verdict).await {
             Ok(Ok(verdict)) => verdict,
@@ -164,29 +187,12 @@ impl Publisher {
         }
     }
 
-    /// The same for who would rather know soon than wait for a verdict: once RabbitMQ has blocked
-    /// publishes for a second without confirming this one, it fails as [`PublishError::Stalled`].
-    ///
-    /// # Errors
-    /// See [`PublishError`].
-    pub async fn publish_unless_blocked(
-        &self,
-        message: Message,
-        deadline: Duration,
-    ) -> Result<(), PublishError> {
-        tokio::select! {
-            biased; // a verdict counts, also one that is just in time
-            verdict = self.publish(message, deadline) => verdict,
-            reason = self.connection.stays_blocked(STALL) => Err(PublishError::Stalled(reason)),
-        }
-    }
-
     async fn wait_out_interruption(&self, deadline: Instant) {
-        let mut state = self.state.clone();
-        let end = match &*state.borrow() {
+        let end = match &*self.state.borrow() {
             State::Open => return,
             State::Missing { since, .. } => *since + INTERRUPTION,
         };
+        let mut state = self.state.clone();
         // However this ends, the status tells.
         let _ = timeout_at(
             end.min(deadline),

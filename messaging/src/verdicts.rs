@@ -3,9 +3,8 @@
 //! RabbitMQ sends the return of an unroutable message before its confirm, but lapin attaches a
 //! return to whichever confirm completes next, not to its own. So a confirm that resolves is not
 //! yet a verdict. Its returned message, whosever it is, is remembered by identity, and the verdict
-//! waits until every return that can belong to it has been seen. That is so after any later
-//! publish on the channel: lapin completes a batch of confirms under the lock that the next
-//! publish takes. It is also so when nothing is outstanding.
+//! waits until every return that can belong to it has been seen: until lapin has completed the
+//! whole batch of confirms that it came in, and all that are complete by then are noted.
 
 use std::collections::HashMap;
 
@@ -24,7 +23,7 @@ pub(crate) type Waiting = oneshot::Sender<Result<(), PublishError>>;
 pub(crate) struct Resolved {
     identity: Identity,
     acked: bool,
-    waiting: Waiting,
+    waiting: Option<Waiting>,
 }
 
 /// The publishes of one channel between their confirm and their verdict.
@@ -35,8 +34,14 @@ pub(crate) struct Verdicts {
 }
 
 impl Verdicts {
-    /// Notes a confirm, and the return that came along with it.
-    pub(crate) fn resolve(&mut self, identity: Identity, confirm: Confirmation, waiting: Waiting) {
+    /// Notes a confirm, and the return that came along with it. With nobody waiting any more it is
+    /// noted all the same: its own return must not be left behind.
+    pub(crate) fn resolve(
+        &mut self,
+        identity: Identity,
+        confirm: Confirmation,
+        waiting: Option<Waiting>,
+    ) {
         let acked = confirm.is_ack();
         if let Some(message) = confirm.take_message() {
             *self
@@ -51,7 +56,7 @@ impl Verdicts {
         });
     }
 
-    /// Takes what has resolved so far; settle it after the next publish.
+    /// Takes what has resolved so far, to be settled once the returns that belong to it are noted.
     pub(crate) fn take_resolved(&mut self) -> Vec<Resolved> {
         std::mem::take(&mut self.resolved)
     }
@@ -71,8 +76,10 @@ impl Verdicts {
             } else {
                 Err(PublishError::Nacked)
             };
-            // An error says that the caller's deadline passed; it took the fate as unknown.
-            let _ = waiting.send(verdict);
+            if let Some(waiting) = waiting {
+                // An error says that the caller's deadline passed; it took the fate as unknown.
+                let _ = waiting.send(verdict);
+            }
         }
     }
 
@@ -102,7 +109,7 @@ mod tests {
 
     fn resolve(verdicts: &mut Verdicts, name: &str, confirm: Confirmation) -> Verdict {
         let (sender, receiver) = oneshot::channel();
-        verdicts.resolve(id(name), confirm, sender);
+        verdicts.resolve(id(name), confirm, Some(sender));
         receiver
     }
 

@@ -1,13 +1,23 @@
 //! The publishes in flight on one channel.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+    time::Duration,
+};
 
-use futures_util::{FutureExt as _, StreamExt as _, poll, stream::FuturesUnordered};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
 use lapin::{Confirmation, options::BasicPublishOptions, types::ShortString};
-use tokio::time::timeout;
+use slab::Slab;
+use tokio::time::{Instant, timeout};
 
 use crate::{
-    Publisher,
+    PublishError, Publisher,
     channel::{Channel, ChannelError},
     message::{Identity, Message},
     refusals::Refusals,
@@ -22,43 +32,72 @@ const END_DEADLINE: Duration = Duration::from_secs(1);
 pub(crate) struct Job {
     pub(crate) message: Message,
     pub(crate) waiting: Waiting,
+    /// Whether to tell no verdict rather than a late one, once RabbitMQ blocks publishes.
+    pub(crate) unless_blocked: bool,
 }
 
 /// What is known of a message once it is sent.
 struct Sent {
     exchange: ShortString,
     identity: Identity,
-    waiting: Waiting,
+    at: Instant,
+    unless_blocked: bool,
+    /// `None` once told.
+    waiting: Option<Waiting>,
 }
 
-/// A publish under way: what was sent, and its confirm.
+/// A publish under way, up to its confirm: its place in [`Window::sent`], and what came of it.
 type InFlight = Pin<Box<dyn Future<Output = Confirmed> + Send>>;
-type Confirmed = (Sent, Result<Confirmation, ChannelError>);
+type Confirmed = (usize, lapin::Result<Confirmation>);
 
 /// The publishes of one channel, from the first poll to the verdict.
-#[derive(Default)]
 pub(crate) struct Window {
+    channel: Arc<lapin::Channel>,
     in_flight: FuturesUnordered<InFlight>,
+    sent: Slab<Sent>,
     verdicts: Verdicts,
     /// The channel ended before their confirm.
     failed: Vec<Sent>,
+    woken: Arc<Woken>,
 }
 
 impl Window {
+    pub(crate) fn new(channel: &Channel) -> Self {
+        Self {
+            channel: Arc::new((**channel).clone()),
+            in_flight: FuturesUnordered::new(),
+            sent: Slab::new(),
+            verdicts: Verdicts::default(),
+            failed: Vec::new(),
+            woken: Arc::default(),
+        }
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.in_flight.len()
     }
 
-    /// Settles what is sure by now that nothing is outstanding.
-    pub(crate) fn settle_if_idle(&mut self) {
-        // Here and not where a confirm is noted: `start` notes some too, even its own one.
-        if self.in_flight.is_empty() {
-            let resolved = self.verdicts.take_resolved();
-            self.verdicts.settle(resolved);
-        }
+    /// Takes a message to be sent by the next [`Self::settle`].
+    pub(crate) fn start(&mut self, job: Job) {
+        let Job {
+            message,
+            waiting,
+            unless_blocked,
+        } = job;
+        let place = self.sent.insert(Sent {
+            exchange: message.exchange.clone(),
+            identity: message.identity(),
+            at: Instant::now(),
+            unless_blocked,
+            waiting: Some(waiting),
+        });
+        let publish = publish(self.channel.clone(), message);
+        self.in_flight
+            .push(Box::pin(publish.map(move |confirm| (place, confirm))));
     }
 
-    /// Notes the next confirm; pends for ever where nothing is in flight.
+    /// Notes the next confirm, and sends what was taken on the way; pends for ever where nothing is
+    /// in flight.
     pub(crate) async fn next(&mut self) -> Result<(), ChannelError> {
         match self.in_flight.next().await {
             Some(confirmed) => self.note(confirmed),
@@ -66,29 +105,71 @@ impl Window {
         }
     }
 
-    /// Sends one message, and settles what resolved before it was sent.
-    pub(crate) async fn start(&mut self, channel: &Channel, job: Job) -> Result<(), ChannelError> {
-        let resolved = self.verdicts.take_resolved();
-        let mut publish: InFlight = Box::pin(publish((**channel).clone(), job));
-        // The first poll takes the delivery tag and queues the frames, in the order of the jobs.
-        match poll!(publish.as_mut()) {
-            std::task::Poll::Ready(confirmed) => self.note(confirmed)?,
-            std::task::Poll::Pending => self.in_flight.push(publish),
+    /// Sends what was taken, notes the confirms that are there, and tells the verdicts that are
+    /// sure by then.
+    pub(crate) fn settle(&mut self) -> Result<(), ChannelError> {
+        self.poll_all()?;
+        loop {
+            let resolved = self.verdicts.take_resolved();
+            if resolved.is_empty() {
+                return Ok(());
+            }
+            self.await_batch();
+            // Returns may sit on confirms that are ready and not yet noted.
+            self.poll_all()?;
+            self.verdicts.settle(resolved);
         }
-        // Returns may sit on confirms that are ready and not yet noted.
-        while let Some(Some(confirmed)) = self.in_flight.next().now_or_never() {
-            self.note(confirmed)?;
+    }
+
+    /// Returns once lapin is not, or not any more, amid a batch of confirms of this channel, which it
+    /// completes under the lock that this takes. Nothing is waited for but that lock.
+    fn await_batch(&self) {
+        let _ = self.channel.wait_for_confirms().now_or_never();
+    }
+
+    /// Polls whatever is ready to go on, and nothing else: first polls in their order, and confirms.
+    fn poll_all(&mut self) -> Result<(), ChannelError> {
+        let waker = Waker::from(self.woken.clone());
+        let mut context = Context::from_waker(&waker);
+        loop {
+            match self.in_flight.poll_next_unpin(&mut context) {
+                Poll::Ready(Some(confirmed)) => self.note(confirmed)?,
+                // It yields now and then though more are ready, and says so.
+                Poll::Pending if self.woken.take() => {}
+                Poll::Pending | Poll::Ready(None) => return Ok(()),
+            }
         }
-        self.verdicts.settle(resolved);
+    }
+
+    /// An error once a publish has waited for its confirm for too long.
+    pub(crate) fn check_deadline(&self) -> Result<(), ChannelError> {
+        let mut waits = self.sent.iter().map(|(_, sent)| sent.at.elapsed());
+        if waits.any(|waited| waited > Publisher::CONFIRM_DEADLINE) {
+            return Err(ChannelError::Unconfirmed);
+        }
         Ok(())
     }
 
-    /// Waits for what is in flight and closes the channel.
-    pub(crate) async fn finish(&mut self, channel: &Channel) -> Result<(), ChannelError> {
-        while let Some(confirmed) = self.in_flight.next().await {
-            self.note(confirmed)?;
+    /// RabbitMQ blocks publishes: whoever would rather know than wait is told.
+    pub(crate) fn stall(&mut self, reason: &Arc<str>) {
+        let impatient = self.sent.iter_mut().filter(|(_, sent)| sent.unless_blocked);
+        for waiting in impatient.filter_map(|(_, sent)| sent.waiting.take()) {
+            // An error says that the caller gave up.
+            let _ = waiting.send(Err(PublishError::Stalled(reason.clone())));
         }
-        self.settle_if_idle();
+    }
+
+    /// Waits for what is in flight, and closes the channel.
+    pub(crate) async fn finish(&mut self, channel: &Channel) -> Result<(), ChannelError> {
+        let drain = async {
+            while let Some(confirmed) = self.in_flight.next().await {
+                self.note(confirmed)?;
+                self.settle()?;
+            }
+            Ok(())
+        };
+        let drained = timeout(Publisher::CONFIRM_DEADLINE, drain).await;
+        drained.unwrap_or(Err(ChannelError::Unconfirmed))?;
         channel.close().await;
         Ok(())
     }
@@ -102,9 +183,8 @@ impl Window {
         }
         let mut error = error;
         let drain = async {
-            while let Some((sent, confirm)) = self.in_flight.next().await {
-                self.failed.push(sent);
-                if let Err(refused @ ChannelError::Refused { .. }) = confirm {
+            while let Some(confirmed) = self.in_flight.next().await {
+                if let Err(refused @ ChannelError::Refused { .. }) = self.note(confirmed) {
                     error = refused;
                 }
             }
@@ -127,13 +207,15 @@ impl Window {
             .collect();
         if let (Some(sent), true) = (refused.pop(), refused.is_empty())
             && let Some(verdict) = refusals.verdict(&sent.exchange, &sent.identity.1)
+            && let Some(waiting) = sent.waiting
         {
             // An error says that the caller gave up.
-            let _ = sent.waiting.send(Err(verdict));
+            let _ = waiting.send(Err(verdict));
         }
     }
 
-    fn note(&mut self, (sent, confirm): Confirmed) -> Result<(), ChannelError> {
+    fn note(&mut self, (place, confirm): Confirmed) -> Result<(), ChannelError> {
+        let sent = self.sent.remove(place);
         match confirm {
             Ok(confirm) => {
                 self.verdicts.resolve(sent.identity, confirm, sent.waiting);
@@ -141,37 +223,41 @@ impl Window {
             }
             Err(error) => {
                 self.failed.push(sent);
-                Err(error)
+                Err(error.into())
             }
         }
     }
 }
 
-async fn publish(channel: lapin::Channel, job: Job) -> Confirmed {
-    let Job { message, waiting } = job;
-    let sent = Sent {
-        exchange: message.exchange.clone(),
-        identity: message.identity(),
-        waiting,
-    };
+/// Whether a waker of it was used.
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Woken {
+    fn take(&self) -> bool {
+        self.0.swap(false, Ordering::AcqRel)
+    }
+}
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Its first poll takes the delivery tag and queues the frames.
+async fn publish(channel: Arc<lapin::Channel>, message: Message) -> lapin::Result<Confirmation> {
     let options = BasicPublishOptions {
         mandatory: message.mandatory,
         immediate: false, // not supported by RabbitMQ
     };
-    let confirm = async {
-        #[expect(clippy::disallowed_methods, reason = "this is the publisher")]
-        let publish = channel.basic_publish(
-            message.exchange,
-            message.routing_key,
-            options,
-            &message.payload,
-            message.properties,
-        );
-        publish.await?.await
-    };
-    let confirmed = match timeout(Publisher::CONFIRM_DEADLINE, confirm).await {
-        Ok(confirmed) => confirmed.map_err(ChannelError::from),
-        Err(_elapsed) => Err(ChannelError::Unconfirmed),
-    };
-    (sent, confirmed)
+    #[expect(clippy::disallowed_methods, reason = "this is the publisher")]
+    let publish = channel.basic_publish(
+        message.exchange,
+        message.routing_key,
+        options,
+        &message.payload,
+        message.properties,
+    );
+    publish.await?.await
 }
