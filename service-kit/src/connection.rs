@@ -32,7 +32,7 @@ const IDLE_GRACE: Duration = Duration::from_millis(500);
 /// While stopping: time for a connection that has just been made to send its first request.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 // Above the limits of `limits.rs`, which answer with a problem document where hyper cannot.
-const HYPER_HEADERS_MAX: usize = 512;
+const HYPER_HEADERS_MAX: usize = 200;
 const HYPER_BUFFER_BYTES: usize = 128 * 1024;
 const HTTP2_STREAMS_MAX: u32 = 128;
 
@@ -137,7 +137,7 @@ async fn serve(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
-    let activity = Activity::default();
+    let activity = Activity::new();
     let service = service_fn(|request| answer(server.clone(), activity.clone(), request));
     let mut connection = pin!(server.http.serve_connection(TokioIo::new(stream), service));
     let close = async {
