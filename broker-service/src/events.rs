@@ -2,14 +2,15 @@
 
 mod batch;
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Path, State, rejection::PathRejection},
     http::{HeaderMap, header},
     response::Response,
 };
-use bytes::Bytes;
 use messaging::{Event, RoutingKey};
-use service_kit::{json, problem::Problem};
+use service_kit::{json, posted::Posted, problem::Problem};
 
 pub(crate) use self::batch::ALL_AT_ONCE as BATCHES_AT_ONCE;
 use crate::{
@@ -23,10 +24,9 @@ const BATCH: &str = "application/cloudevents-batch+json";
 
 /// The body, byte for byte, as the data of an event of the type in the path.
 pub(crate) async fn post_data(
-    State(app): State<App>,
+    State(app): State<Arc<App>>,
     event_type: Result<Path<String>, PathRejection>,
-    headers: HeaderMap,
-    body: Bytes,
+    Posted { headers, body }: Posted,
 ) -> Result<Response, Problem> {
     let Path(event_type) =
         event_type.map_err(|_| Problem::bad_request("the event type is not valid UTF-8"))?;
@@ -51,16 +51,15 @@ pub(crate) async fn post_data(
 /// CloudEvents: structured, binary or a batch, by the Content-Type and the `ce-` headers (CloudEvents
 /// HTTP binding, 3).
 pub(crate) async fn post_cloud_events(
-    State(app): State<App>,
-    headers: HeaderMap,
-    body: Bytes,
+    State(app): State<Arc<App>>,
+    Posted { headers, body }: Posted,
 ) -> Result<Response, Problem> {
     json::check_encoding(&headers)?;
     let content_type = content_type(&headers)?;
     let essence = media_type::essence(content_type.unwrap_or_default()).to_ascii_lowercase();
     let is_utf8 = content_type.is_none_or(media_type::is_utf8);
     let publication = match essence.as_str() {
-        BATCH if is_utf8 => return batch::publish(&app, &headers, &body).await,
+        BATCH if is_utf8 => return Box::pin(batch::publish(&app, &headers, &body)).await,
         STRUCTURED if is_utf8 => cloud_event::read_structured(&body, &body)?,
         // Another format or charset is no data of a binary event.
         other if other.starts_with("application/cloudevents") => return Err(no_mode(other)),

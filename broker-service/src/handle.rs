@@ -3,11 +3,12 @@
 mod auth;
 mod log;
 
-use axum::{extract::State, http::HeaderMap, response::Response};
-use bytes::Bytes;
+use std::sync::Arc;
+
+use axum::{extract::State, response::Response};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use service_kit::{json, problem::Problem};
+use service_kit::{json, posted::Posted, problem::Problem};
 
 use crate::App;
 
@@ -28,9 +29,8 @@ enum Action {
 }
 
 pub(crate) async fn handle(
-    State(app): State<App>,
-    headers: HeaderMap,
-    body: Bytes,
+    State(app): State<Arc<App>>,
+    Posted { headers, body }: Posted,
 ) -> Result<Response, Problem> {
     json::check_headers(&headers)?;
     let envelope: Envelope = json::parse(&body)?;
@@ -44,7 +44,8 @@ pub(crate) async fn handle(
             action: Action::Auth,
             log: None,
             auth: Some(credentials),
-        } => auth::auth(&app, credentials).await,
+            // Boxed: its state is large, and every request would carry room for it.
+        } => Box::pin(auth::auth(&app, credentials)).await,
         Envelope { action, .. } => {
             let member = match action {
                 Action::Log => "log",

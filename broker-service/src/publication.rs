@@ -1,5 +1,7 @@
 //! From an event to the answer to its request: the one way for all routes that publish one event.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     http::{HeaderMap, HeaderName, StatusCode},
@@ -52,7 +54,7 @@ impl Publication {
     /// When the data violates its schema (422), and when RabbitMQ has not confirmed the event (503).
     pub(crate) async fn publish(
         mut self,
-        app: &App,
+        app: &Arc<App>,
         headers: &HeaderMap,
         accepted: Accepted,
     ) -> Result<Response, Problem> {
@@ -69,10 +71,12 @@ impl Publication {
             self.event.id = key.event_id();
         }
         let answer = accepted.answer(&self.event);
-        let app = app.clone();
-        let idempotency = app.idempotency.clone();
-        let publishing = async move { self.publish_now(&app).await };
-        match idempotency.once(key, request, publishing).await? {
+        let publishing = {
+            let app = app.clone();
+            async move { self.publish_now(&app).await }
+        };
+        // Boxed: few requests have a key, and all would carry room for it.
+        match Box::pin(app.idempotency.once(key, request, publishing)).await? {
             Published::Now => Ok(answer),
             Published::Before => Ok(([(REPLAYED, "true")], answer).into_response()),
         }

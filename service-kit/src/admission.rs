@@ -1,23 +1,27 @@
 //! What a request passes before its handler runs: the head's limits, the guard, the reading of
-//! its body, and a place among the requests in flight.
+//! its body, and a place among the requests in flight. All in one middleware: each one more would
+//! cost a request two allocations and the copying of its head.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header;
-use axum::http::request::Parts;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_util::FutureExt;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::body;
 use crate::config::HttpConfig;
 use crate::guard::Guard;
 use crate::limits;
+use crate::metrics;
+use crate::operations;
 use crate::problem::Problem;
 use crate::routes::LargeBodies;
 
@@ -70,13 +74,17 @@ impl Admission {
         }
     }
 
-    async fn read_body(&self, parts: &Parts, body: &mut Body) -> Result<Admitted<'_>, Problem> {
+    async fn read_body(
+        &self,
+        route: Option<&MatchedPath>,
+        body: &mut Body,
+    ) -> Result<Admitted<'_>, Problem> {
         if body.is_end_stream() {
             let bytes = Bytes::new();
             return Ok(Admitted { bytes, place: None });
         }
         let _reading = self.reading.try_acquire().map_err(|_| overloaded())?;
-        let Some(large) = self.large(parts, body) else {
+        let Some(large) = self.large(route, body) else {
             let bytes = body::read(body, self.max_body_bytes, self.read_timeout).await?;
             return Ok(Admitted { bytes, place: None });
         };
@@ -91,9 +99,8 @@ impl Admission {
     }
 
     /// The limits of this body, if its route takes large ones and it is or may be one.
-    fn large(&self, parts: &Parts, body: &Body) -> Option<&Large> {
-        let route = parts.extensions.get::<MatchedPath>()?;
-        let large = self.large.get(route.as_str())?;
+    fn large(&self, route: Option<&MatchedPath>, body: &Body) -> Option<&Large> {
+        let large = self.large.get(route?.as_str())?;
         let ordinary_max = self.max_body_bytes.min(large.bytes_max) as u64;
         let length = body.size_hint().exact();
         length
@@ -102,53 +109,86 @@ impl Admission {
     }
 }
 
-/// Middleware of every route: after it the request is allowed and its body is in memory.
+/// The one middleware, of every route: what a request passes, and what is recorded of its answer.
 pub(crate) async fn admit(
     State(admission): State<Arc<Admission>>,
     request: Request,
     next: Next,
-) -> Result<Response, Problem> {
-    let (parts, mut body) = request.into_parts();
-    let allowed =
-        limits::check_head(&parts.uri, &parts.headers).and_then(|()| admission.guard.check(&parts));
-    let read = match allowed {
-        Ok(()) => admission.read_body(&parts, &mut body).await,
-        Err(problem) => Err(problem),
+) -> Response {
+    let started = Instant::now();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let method = request.method().clone();
+    let answer = AssertUnwindSafe(admission.answer(request, route.as_ref(), next)).catch_unwind();
+    let response = match answer.await {
+        Ok(Ok(response)) => response,
+        Ok(Err(problem)) => problem.into_response(),
+        // The panic hook has written message and place; the payload may hold data of the request.
+        Err(_payload) => {
+            tracing::error!("a request handler panicked");
+            Problem::internal("the service failed on this request").into_response()
+        }
     };
-    match read {
-        Ok(Admitted { bytes, place }) => {
-            let response = next.run(Request::from_parts(parts, bytes.into())).await;
-            drop(place);
-            Ok(response)
-        }
-        Err(problem) => {
-            // A client that waits for "100 Continue" has sent nothing, and reading would ask it to.
-            if !body.is_end_stream() && !parts.headers.contains_key(header::EXPECT) {
-                tokio::spawn(body::discard(body));
-            }
-            Err(problem)
-        }
-    }
+    metrics::answered(
+        &method,
+        route.as_ref(),
+        response.status(),
+        started.elapsed(),
+    );
+    response
 }
 
-/// Middleware of the service's own routes: sheds what exceeds the cap, and ends what takes too
-/// long. Health and metrics stay outside, since they matter most under load.
-pub(crate) async fn work(
-    State(admission): State<Arc<Admission>>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let _place = admission
-        .in_flight
-        .try_acquire()
-        .map_err(|_| overloaded())?;
-    let timeout = admission.request_timeout;
-    tokio::time::timeout(timeout, next.run(request))
-        .await
-        .map_err(|_| {
-            let message = format!("the request was not finished within {timeout:?}");
-            Problem::unavailable(message, RETRY_AFTER)
-        })
+impl Admission {
+    /// After its checks the request is allowed and its body is in memory.
+    async fn answer(
+        &self,
+        request: Request,
+        route: Option<&MatchedPath>,
+        next: Next,
+    ) -> Result<Response, Problem> {
+        let (parts, mut body) = request.into_parts();
+        let allowed =
+            limits::check_head(&parts.uri, &parts.headers).and_then(|()| self.guard.check(&parts));
+        let read = match allowed {
+            Ok(()) => self.read_body(route, &mut body).await,
+            Err(problem) => Err(problem),
+        };
+        match read {
+            Ok(Admitted { bytes, place }) => {
+                let request = Request::from_parts(parts, bytes.into());
+                let response = self.work(request, route, next).await;
+                drop(place);
+                response
+            }
+            Err(problem) => {
+                // A client that waits for "100 Continue" has sent nothing, and reading would ask it to.
+                if !body.is_end_stream() && !parts.headers.contains_key(header::EXPECT) {
+                    tokio::spawn(body::discard(body));
+                }
+                Err(problem)
+            }
+        }
+    }
+
+    /// Of the service's own routes: sheds what exceeds the cap, and ends what takes too long. Health
+    /// and metrics stay outside, since they matter most under load.
+    async fn work(
+        &self,
+        request: Request,
+        route: Option<&MatchedPath>,
+        next: Next,
+    ) -> Result<Response, Problem> {
+        if route.is_none_or(|route| operations::PATHS.contains(&route.as_str())) {
+            return Ok(next.run(request).await);
+        }
+        let _place = self.in_flight.try_acquire().map_err(|_| overloaded())?;
+        let timeout = self.request_timeout;
+        tokio::time::timeout(timeout, next.run(request))
+            .await
+            .map_err(|_| {
+                let message = format!("the request was not finished within {timeout:?}");
+                Problem::unavailable(message, RETRY_AFTER)
+            })
+    }
 }
 
 fn overloaded() -> Problem {

@@ -35,6 +35,7 @@ pub(crate) async fn read(
 }
 
 async fn collect(body: &mut Body, limit: usize) -> Result<Bytes, Problem> {
+    let mut first = Bytes::new();
     let mut collected = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|_| Problem::bad_request("the body ended early"))?;
@@ -42,12 +43,31 @@ async fn collect(body: &mut Body, limit: usize) -> Result<Bytes, Problem> {
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        if collected.len() + data.len() > limit {
+        if first.len() + collected.len() + data.len() > limit {
             return Err(too_large(limit));
         }
+        if first.is_empty() && collected.is_empty() {
+            first = data;
+            continue;
+        }
+        // Most bodies are one frame. From the second one on all are copied together.
+        collected.extend_from_slice(&std::mem::take(&mut first));
         collected.extend_from_slice(&data);
     }
-    Ok(collected.freeze())
+    Ok(if collected.is_empty() {
+        first
+    } else {
+        collected.freeze()
+    })
+}
+
+/// A body that [`read`] has read already, which is one frame.
+pub(crate) async fn in_memory(mut body: Body) -> Bytes {
+    let frame = body.frame().await;
+    let data = frame
+        .and_then(Result::ok)
+        .and_then(|frame| frame.into_data().ok());
+    data.unwrap_or_default()
 }
 
 fn too_large(limit: usize) -> Problem {

@@ -5,13 +5,13 @@ mod array;
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, HeaderValue, header};
-use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
 use self::array::Elements;
+use crate::body;
 use crate::problem::Problem;
 
 /// Levels of nesting that a body may have in total. serde_json refuses the 128th, so a value
@@ -26,12 +26,9 @@ pub struct Json<T>(pub T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Problem> {
         check_headers(request.headers())?;
-        let bytes = Bytes::from_request(request, state)
-            .await
-            .map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
-        parse(&bytes).map(Self)
+        parse(&body::in_memory(request.into_body()).await).map(Self)
     }
 }
 
@@ -89,6 +86,15 @@ pub fn is_json(content_type: &str) -> bool {
 pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
     let text = document(bytes)?;
     check_depth(bytes)?;
+    parse_object(text)
+}
+
+/// Parses an object that is part of a body which was parsed by [`parse`]; every error is a 400.
+pub fn parse_part<'a, T: Deserialize<'a>>(part: &'a RawValue) -> Result<T, Problem> {
+    parse_object(part.get())
+}
+
+fn parse_object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem> {
     // A derived struct would also read an array of its fields' values.
     if text.trim_ascii_start().starts_with('[') {
         return Err(Problem::bad_request("the body is not a JSON object"));

@@ -18,6 +18,7 @@ mod limits;
 mod log_writer;
 mod metrics;
 mod operations;
+pub mod posted;
 pub mod problem;
 pub mod readiness;
 pub mod routes;

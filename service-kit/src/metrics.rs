@@ -1,20 +1,20 @@
 //! Prometheus metrics of the process, and those of its HTTP requests.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::sync::{LazyLock, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use anyhow::Context;
-use axum::extract::{MatchedPath, Request};
-use axum::http::Method;
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::extract::MatchedPath;
+use axum::http::{Method, StatusCode};
+use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
 /// Seconds; from a stored row to the longest request timeout.
 const LATENCY_BUCKETS: [f64; 12] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
 ];
-const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The process-wide recorder; tests run several services in one process.
 static RECORDER: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
@@ -50,34 +50,60 @@ pub(crate) async fn upkeep(handle: PrometheusHandle) {
     }
 }
 
-/// Middleware: counts and times every request, and logs it at debug level.
-pub(crate) async fn record(request: Request, next: Next) -> Response {
-    let started = Instant::now();
+/// Counts and times a request that is answered, and logs it at debug level.
+pub(crate) fn answered(
+    method: &Method,
+    route: Option<&MatchedPath>,
+    status: StatusCode,
+    elapsed: Duration,
+) {
+    let method = method_label(method);
     // The template and never the path: a label must have few values.
-    let route = request
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
-    let method = method_label(request.method());
-    let response = next.run(request).await;
-
-    let elapsed = started.elapsed();
-    let status = response.status();
-    let labels = [
-        ("method", method.to_owned()),
-        ("route", route.clone()),
-        ("status", status.as_str().to_owned()),
-    ];
-    metrics::counter!("http_requests_total", &labels).increment(1);
-    metrics::histogram!("http_request_duration_seconds", &labels).record(elapsed);
+    let route = route.map_or("unmatched", MatchedPath::as_str);
+    let status = status.as_u16();
+    let kind = kind(route, method, status);
+    kind.total.increment(1);
+    kind.duration.record(elapsed);
     tracing::debug!(
         http.method = method,
         http.route = route,
-        http.status = status.as_u16(),
+        http.status = status,
         elapsed_us = elapsed.as_micros(),
         "answered"
     );
-    response
+}
+
+/// The metrics of requests that have all their labels in common.
+#[derive(Clone)]
+struct Kind {
+    total: Counter,
+    duration: Histogram,
+}
+
+/// By route, then method and status. As few as the labels have values.
+type Kinds = HashMap<String, HashMap<(&'static str, u16), Kind>>;
+
+/// Looked up once for all requests of a kind: the recorder would compare and copy the labels of each.
+fn kind(route: &str, method: &'static str, status: u16) -> Kind {
+    static KINDS: LazyLock<RwLock<Kinds>> = LazyLock::new(RwLock::default);
+    let known = |kinds: &Kinds| kinds.get(route)?.get(&(method, status)).cloned();
+    // What is inserted is whole, also where a panic followed.
+    if let Some(kind) = known(&KINDS.read().unwrap_or_else(PoisonError::into_inner)) {
+        return kind;
+    }
+    let labels = [
+        ("method", method.to_owned()),
+        ("route", route.to_owned()),
+        ("status", status.to_string()),
+    ];
+    let kind = Kind {
+        total: metrics::counter!("http_requests_total", &labels),
+        duration: metrics::histogram!("http_request_duration_seconds", &labels),
+    };
+    let mut kinds = KINDS.write().unwrap_or_else(PoisonError::into_inner);
+    let of_route = kinds.entry(route.to_owned()).or_default();
+    of_route.insert((method, status), kind.clone());
+    kind
 }
 
 fn method_label(method: &Method) -> &'static str {

@@ -10,6 +10,9 @@ use serde_json::json;
 
 use crate::readiness::Readiness;
 
+/// Of these routes.
+pub(crate) const PATHS: [&str; 3] = ["/healthz", "/readyz", "/metrics"];
+
 /// `GET /healthz` (alive), `/readyz` (able to do its job now) and `/metrics` (Prometheus).
 pub(crate) fn routes(
     service: &'static str,

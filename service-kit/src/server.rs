@@ -1,6 +1,5 @@
 //! The HTTP server of every service: the service's own routes inside the common limits.
 
-use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -8,12 +7,10 @@ use anyhow::Context;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::{IntoResponse, Response};
+use axum::middleware::from_fn_with_state;
 use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::admission::{self, Admission};
 use crate::connection;
@@ -92,7 +89,6 @@ fn assemble(
     metrics: PrometheusHandle,
 ) -> Router {
     routes
-        .layer(from_fn_with_state(admission.clone(), admission::work))
         .merge(operations::routes(service, readiness, metrics))
         .fallback(|| async { Problem::not_found("no such route") })
         .method_not_allowed_fallback(|| async {
@@ -102,16 +98,9 @@ fn assemble(
                 "the Allow header lists the methods of this route",
             )
         })
-        // `admit` has the limit; axum's own would refuse without a problem document.
-        .layer(DefaultBodyLimit::disable())
-        // The last layer is the outermost: every answer is counted, also those of the guards.
-        .layer(from_fn_with_state(admission, admission::admit))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn(metrics::record))
-}
-
-fn panicked(_payload: Box<dyn Any + Send>) -> Response {
-    // The panic hook has written message and place; the payload may hold data of the request.
-    tracing::error!("a request handler panicked");
-    Problem::internal("the service failed on this request").into_response()
+        .layer((
+            from_fn_with_state(admission, admission::admit),
+            // `admit` has the limit; axum's own would refuse without a problem document.
+            DefaultBodyLimit::disable(),
+        ))
 }

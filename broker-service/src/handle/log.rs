@@ -1,6 +1,6 @@
 //! The action `log`: the entry becomes an event of the type `log.<LEVEL>`.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{http::HeaderMap, response::Response};
 use bytes::Bytes;
@@ -32,7 +32,7 @@ struct Entry<'a> {
 }
 
 pub(super) async fn log(
-    app: &App,
+    app: &Arc<App>,
     headers: &HeaderMap,
     entry: Box<RawValue>,
 ) -> Result<Response, Problem> {
@@ -44,7 +44,7 @@ pub(super) async fn log(
 
 /// The routing key of an entry, and the entry itself as data, byte for byte.
 pub(super) fn read(entry: Box<RawValue>) -> Result<(RoutingKey, Bytes), Problem> {
-    let routing_key = routing_key(&body::parse(entry.get().as_bytes())?)?;
+    let routing_key = routing_key(&body::parse_part(&entry)?)?;
     let entry: Box<str> = entry.into();
     Ok((routing_key, Bytes::from(entry.into_boxed_bytes())))
 }
