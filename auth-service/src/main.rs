@@ -7,6 +7,9 @@ use clap::{Parser, Subcommand};
 use service_kit::telemetry::{self, TelemetryConfig};
 use service_kit::{healthcheck, server, shutdown};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Logs users in and issues signed tokens.
 #[derive(Parser)]
 #[command(version)]

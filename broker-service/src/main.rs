@@ -7,6 +7,9 @@ use clap::{Parser, Subcommand};
 use service_kit::telemetry::{self, TelemetryConfig};
 use service_kit::{healthcheck, server, shutdown};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Takes HTTP requests and publishes them as events to RabbitMQ.
 #[derive(Parser)]
 #[command(version)]

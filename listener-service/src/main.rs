@@ -7,6 +7,9 @@ use listener_service::{Command, Config};
 use service_kit::telemetry::{self, TelemetryConfig};
 use service_kit::{server, shutdown};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Consumes queues of RabbitMQ and forwards each event over HTTP.
 #[derive(Parser)]
 #[command(version)]

@@ -7,6 +7,9 @@ use logger_service::Config;
 use service_kit::telemetry::{self, TelemetryConfig};
 use service_kit::{healthcheck, server, shutdown};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Stores events, each id once, and lists them.
 #[derive(Parser)]
 #[command(version)]
