@@ -14,6 +14,7 @@ pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod program;
+pub mod proof;
 pub mod provided;
 pub mod proxy;
 pub mod python;

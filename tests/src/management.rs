@@ -1,6 +1,9 @@
 //! RabbitMQ's management interface, for what AMQP does not tell.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
@@ -13,6 +16,15 @@ pub struct Management {
     client: Client,
     url: String,
     virtual_host: String,
+}
+
+/// A connection as RabbitMQ lists it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its channels.
+    pub channels: usize,
+    /// Publishes on all of them that RabbitMQ has not confirmed.
+    pub unconfirmed: u64,
 }
 
 impl Management {
@@ -142,10 +154,50 @@ impl Management {
         names.map(str::to_owned).collect()
     }
 
+    /// The connections to the virtual host that their client calls `client`, by RabbitMQ's names.
+    pub async fn connections_of(&self, client: &str) -> BTreeMap<String, Listed> {
+        let path = format!("vhosts/{}/connections", self.virtual_host);
+        let connections = self.get(&path).await;
+        let path = format!("vhosts/{}/channels", self.virtual_host);
+        let channels = self.get(&path).await;
+        let of = |name: &str| {
+            let channels = channels.as_array().into_iter().flatten();
+            let own = channels.filter(|channel| channel["connection_details"]["name"] == name);
+            own.fold((0, 0), |(channels, unconfirmed), channel| {
+                let more = channel["messages_unconfirmed"].as_u64();
+                (channels + 1, unconfirmed + more.unwrap_or_default())
+            })
+        };
+        let connections = connections.as_array().into_iter().flatten();
+        connections
+            .filter(|connection| connection["user_provided_name"] == client)
+            .filter_map(|connection| connection["name"].as_str())
+            .map(|name| {
+                let (channels, unconfirmed) = of(name);
+                let listed = Listed {
+                    channels,
+                    unconfirmed,
+                };
+                (name.to_owned(), listed)
+            })
+            .collect()
+    }
+
     /// Closes every connection to the virtual host, as an operator may.
     pub async fn close_connections(&self) -> usize {
         let connections = self.connections().await;
-        for name in &connections {
+        self.close(connections.iter()).await
+    }
+
+    /// Closes the connections that their client calls `client`.
+    pub async fn close_connections_of(&self, client: &str) -> usize {
+        let connections = self.connections_of(client).await;
+        self.close(connections.keys()).await
+    }
+
+    async fn close(&self, names: impl ExactSizeIterator<Item = &String>) -> usize {
+        let closed = names.len();
+        for name in names {
             let name = name.replace(' ', "%20").replace('>', "%3E");
             let path = format!("connections/{name}");
             let (status, _body) = self.call(Method::DELETE, &path, None).await;
@@ -156,7 +208,7 @@ impl Management {
                 "{path}: {status}"
             );
         }
-        connections.len()
+        closed
     }
 
     fn queue_path(&self, queue: &str) -> String {
