@@ -3,6 +3,8 @@
 //! A caller never handles a lapin channel: channels die with their connection, and the crate
 //! replaces both.
 
+mod acker;
+mod acks;
 mod amqp_url;
 mod backoff;
 mod breaker;
