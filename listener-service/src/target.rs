@@ -12,6 +12,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::{
     Client, Method, Request, Response,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    retry,
 };
 use url::Url;
 
@@ -76,6 +77,10 @@ impl Target {
         let mut client = http_client::builder(config.headers.clone(), config.timeout);
         if config.http2 {
             client = client.http2_prior_knowledge();
+        } else if config.url.scheme() == "http" {
+            // HTTP/1.1 has no refusal that says that nothing was done, and to be ready for one
+            // takes a copy of each request.
+            client = client.retry(retry::never());
         }
         let client = client.build().context(http_client::NO_CLIENT)?;
         let empty = client.post(config.url.clone()).build()?;

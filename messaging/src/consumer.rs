@@ -280,10 +280,15 @@ where
         let handler = self.handler.clone();
         let acker = acker.clone();
         let tag = delivery.delivery_tag;
+        let raw = delivery.acker.clone();
         acker.take(tag);
+        let read_as = queue.clone();
+        // In a box: tokio moves a task's future a few times, and this one is large.
+        let handled = Box::pin(async move {
+            let delivery = Delivery::read(&read_as, delivery);
+            handler(delivery).await
+        });
         tokio::spawn(async move {
-            let raw = delivery.acker.clone();
-            let handled = async { handler(Delivery::read(&queue, delivery)).await };
             match caught(handled).await {
                 Some(Handled::Done) => acker.done(tag),
                 Some(Handled::Left) => {}

@@ -71,7 +71,10 @@ where
             let attempt = self.attempt(&delivery, end).await;
             match self.decide(&delivery, attempt) {
                 Verdict::Settled(handled) => return handled,
-                Verdict::HandOff(copy) => return self.hand_off(*copy, &delivery.event.id).await,
+                // Rare, and large: in a box it makes no room in every delivery.
+                Verdict::HandOff(copy) => {
+                    return Box::pin(self.hand_off(*copy, &delivery.event.id)).await;
+                }
                 // A target that asks for more time again and again gets what is left of it.
                 Verdict::WaitInHand(wait) => tokio::select! {
                     () = tokio::time::sleep_until(end.min(Instant::now() + wait)) => {

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 use sqlx::{Any, AnyPool, AssertSqlSafe, Row as _};
-use store::{Database, StoreError, deadline};
+use store::{StoreError, deadline};
 
-use crate::dialect::placeholders;
+use crate::dialect::{Dialect, placeholders};
 use crate::event::{Data, Event};
 use crate::table::{COLUMN_COUNT, COLUMNS, Table};
 
@@ -28,12 +28,12 @@ impl Table {
         let pool = self.database.pool()?;
         // The usual case: all are new. A statement that returns no rows is the cheapest one, and it
         // stores all of them or none.
-        match insert_new(&self.database, events).await {
+        match self.insert_new(events).await {
             Ok(()) => return Ok(vec![Stored::New; events.len()]),
             Err(error) if is_taken(&error) => {}
             Err(error) => return Err(error),
         }
-        let mut new = insert_unknown(&self.database, events).await?;
+        let mut new = self.insert_unknown(events).await?;
         // Removing makes a second event with the same id in this batch one that was there before.
         let fresh: Vec<bool> = events.iter().map(|event| new.remove(&event.id)).collect();
         let known = events.iter().zip(&fresh).filter(|(_, fresh)| !**fresh);
@@ -54,18 +54,34 @@ impl Table {
         };
         events.iter().zip(&fresh).map(verdict).collect()
     }
-}
 
-/// Inserts all events, or none where an id is taken.
-async fn insert_new(database: &Database, events: &[&Event]) -> Result<(), StoreError> {
-    let sql = insert_sql(events.len(), "");
-    // Safe: only the number of placeholders varies.
-    let mut query = sqlx::query(AssertSqlSafe(sql));
-    for event in events {
-        query = bind(query, event);
+    /// Inserts all events, or none where an id is taken.
+    async fn insert_new(&self, events: &[&Event]) -> Result<(), StoreError> {
+        let sql = insert_sql(self.dialect, events.len(), "");
+        // Safe: only the number of placeholders varies.
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for event in events {
+            query = bind(query, event);
+        }
+        let inserted = query.execute(self.database.pool()?);
+        self.database.write(inserted).await.map(drop)
     }
-    database.write(query.execute(database.pool()?)).await?;
-    Ok(())
+
+    /// Inserts the events whose ids are not in the table, and returns those ids.
+    async fn insert_unknown(&self, events: &[&Event]) -> Result<HashSet<String>, StoreError> {
+        let on_conflict = " ON CONFLICT (id) DO NOTHING RETURNING id";
+        let sql = insert_sql(self.dialect, events.len(), on_conflict);
+        // Safe: only the number of placeholders varies.
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for event in events {
+            query = bind(query, event);
+        }
+        let inserted = query.fetch_all(self.database.pool()?);
+        let rows = self.database.write(inserted).await?;
+        rows.iter()
+            .map(|row| row.try_get(0).map_err(StoreError::from))
+            .collect()
+    }
 }
 
 /// Whether an id is in the table, or twice among the events.
@@ -76,31 +92,9 @@ fn is_taken(error: &StoreError) -> bool {
     error.is_unique_violation()
 }
 
-/// Inserts the events whose ids are not in the table, and returns those ids.
-async fn insert_unknown(
-    database: &Database,
-    events: &[&Event],
-) -> Result<HashSet<String>, StoreError> {
-    let sql = insert_sql(events.len(), " ON CONFLICT (id) DO NOTHING RETURNING id");
-    // Safe: only the number of placeholders varies.
-    let mut query = sqlx::query(AssertSqlSafe(sql));
-    for event in events {
-        query = bind(query, event);
-    }
-    let rows = database.write(query.fetch_all(database.pool()?)).await?;
-    rows.iter()
-        .map(|row| row.try_get(0).map_err(StoreError::from))
-        .collect()
-}
-
-fn insert_sql(rows: usize, on_conflict: &str) -> String {
-    let rows: Vec<_> = (0..rows)
-        .map(|row| format!("({})", placeholders(1 + row * COLUMN_COUNT, COLUMN_COUNT)))
-        .collect();
-    format!(
-        "INSERT INTO events ({COLUMNS}) VALUES {}{on_conflict}",
-        rows.join(", ")
-    )
+fn insert_sql(dialect: Dialect, rows: usize, on_conflict: &str) -> String {
+    let rows = dialect.rows(rows, COLUMN_COUNT);
+    format!("INSERT INTO events ({COLUMNS}) VALUES {rows}{on_conflict}")
 }
 
 /// In the order of [`COLUMNS`].
