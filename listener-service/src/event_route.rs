@@ -55,9 +55,14 @@ pub(crate) fn start(
 
 impl Forwarder {
     async fn attempt(&self, delivery: &Delivery) -> Outcome {
-        let Some(answers) = &self.answers else {
-            return self.target.deliver(delivery).await;
-        };
+        match &self.answers {
+            None => self.target.deliver(delivery).await,
+            // In a box: of all that is delivered only little is answered.
+            Some(answers) => Box::pin(self.ask(answers, delivery)).await,
+        }
+    }
+
+    async fn ask(&self, answers: &Answers, delivery: &Delivery) -> Outcome {
         if delivery.sender().is_none() {
             let reason = "the request does not name its sender in the header service";
             return Outcome::Reject(failure(reason.to_owned()));

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use anyhow::Context as _;
 use bytes::BytesMut;
 use reqwest::{
-    Client, Response,
+    Client, ClientBuilder, Response,
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
     redirect,
 };
@@ -14,12 +14,25 @@ use serde::Deserialize;
 /// For the connection alone, within the deadline of the whole request.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 
+/// Of a connection with requests under way, in HTTP/2 (RFC 9113, 6.7).
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+const PING_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Why there may be no client.
+pub(crate) const NO_CLIENT: &str = "no HTTP client: is the package ca-certificates installed?";
+
 /// A client that sends `headers` and whose requests take `timeout` at most, from connecting to the
 /// end of the answer.
 ///
 /// # Errors
 /// When the machine has no certificates to trust.
 pub(crate) fn client(headers: HeaderMap, timeout: Duration) -> anyhow::Result<Client> {
+    let client = builder(headers, timeout).build();
+    client.context(NO_CLIENT)
+}
+
+/// The same, before it is made.
+pub(crate) fn builder(headers: HeaderMap, timeout: Duration) -> ClientBuilder {
     Client::builder()
         .user_agent(concat!("listener-service/", env!("CARGO_PKG_VERSION")))
         .default_headers(headers)
@@ -27,8 +40,9 @@ pub(crate) fn client(headers: HeaderMap, timeout: Duration) -> anyhow::Result<Cl
         .timeout(timeout)
         .redirect(redirect::Policy::none())
         .no_proxy() // a service is reached at its own address or not at all
-        .build()
-        .context("no HTTP client: is the package ca-certificates installed?")
+        // One connection carries all requests: one that went silent must not take them all along.
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .http2_keep_alive_timeout(PING_DEADLINE)
 }
 
 /// The token of a file, as a header has it.

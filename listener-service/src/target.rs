@@ -5,12 +5,14 @@
 
 use std::{fmt, time::Duration};
 
+use anyhow::Context as _;
 use bytes::BytesMut;
 use messaging::{Delivery, Event, Failure, Outcome, Reply};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::{
-    Client, Response,
+    Client, Method, Request, Response,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    retry,
 };
 use url::Url;
 
@@ -26,6 +28,7 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// Number of the attempt, from 1.
 const ATTEMPT: HeaderName = HeaderName::from_static("x-gw-attempt");
+const CE_ID: HeaderName = HeaderName::from_static("ce-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// What a header value must not hold as it is (CloudEvents HTTP binding, 3.1.3.2).
@@ -41,6 +44,8 @@ pub(crate) struct TargetConfig {
     pub(crate) headers: HeaderMap,
     /// Each attempt is signed with all of them.
     pub(crate) signing_secrets: Vec<SigningSecret>,
+    /// HTTP/2 without negotiation, for a target without TLS.
+    pub(crate) http2: bool,
 }
 
 /// Shows the address without user, password and query, any of which may be a secret.
@@ -56,6 +61,8 @@ impl fmt::Display for TargetConfig {
 pub(crate) struct Target {
     client: Client,
     url: Url,
+    /// User and password of the URL, as a header.
+    authorization: HeaderMap,
     timeout: Duration,
     signing_secrets: Vec<SigningSecret>,
 }
@@ -67,9 +74,20 @@ impl Target {
     /// # Errors
     /// When there can be no HTTP client.
     pub(crate) fn new(config: &TargetConfig) -> anyhow::Result<Self> {
+        let mut client = http_client::builder(config.headers.clone(), config.timeout);
+        if config.http2 {
+            client = client.http2_prior_knowledge();
+        } else if config.url.scheme() == "http" {
+            // HTTP/1.1 has no refusal that says that nothing was done, and to be ready for one
+            // takes a copy of each request.
+            client = client.retry(retry::never());
+        }
+        let client = client.build().context(http_client::NO_CLIENT)?;
+        let empty = client.post(config.url.clone()).build()?;
         Ok(Self {
-            client: http_client::client(config.headers.clone(), config.timeout)?,
-            url: config.url.clone(),
+            client,
+            url: empty.url().clone(),
+            authorization: empty.headers().clone(),
             timeout: config.timeout,
             signing_secrets: config.signing_secrets.clone(),
         })
@@ -77,7 +95,7 @@ impl Target {
 
     /// One attempt to deliver an event.
     pub(crate) async fn deliver(&self, delivery: &Delivery) -> Outcome {
-        match self.post(delivery, self.timeout).await {
+        match self.post(delivery, None).await {
             Ok(mut answer) => {
                 let wait = retry_after(answer.headers());
                 let mut said = BytesMut::new();
@@ -93,7 +111,7 @@ impl Target {
     /// One attempt to deliver an event that wants an answer; with the outcome it is not to be
     /// acknowledged by.
     pub(crate) async fn deliver_and_read(&self, delivery: &Delivery) -> Result<Reply, Outcome> {
-        let answer = self.post(delivery, self.timeout).await;
+        let answer = self.post(delivery, None).await;
         let answer = answer.map_err(unreachable)?;
         let wait = retry_after(answer.headers());
         let status = answer.status().as_u16();
@@ -114,23 +132,25 @@ impl Target {
 
     /// One attempt to have a request answered. The error is a reason to log.
     pub(crate) async fn ask(&self, request: &Delivery, timeout: Duration) -> Result<Reply, String> {
-        read(self.post(request, timeout.min(self.timeout)).await?).await
+        let timeout = timeout.min(self.timeout);
+        read(self.post(request, Some(timeout)).await?).await
     }
 
-    async fn post(&self, delivery: &Delivery, timeout: Duration) -> Answered {
+    /// Within the time of the target, or the one that is left.
+    async fn post(&self, delivery: &Delivery, timeout: Option<Duration>) -> Answered {
         let event = &delivery.event;
         let mut headers = headers(event);
         if let Some(id) = headers.get(IDEMPOTENCY_KEY).cloned() {
             sign(&self.signing_secrets, &id, &event.data, &mut headers);
         }
-        let request = self
-            .client
-            .post(self.url.clone())
-            .timeout(timeout)
-            .headers(headers)
-            .header(ATTEMPT, delivery.attempt)
-            .body(event.data.clone());
-        request.send().await.map_err(describe).map_err(told)
+        headers.insert(ATTEMPT, delivery.attempt.into());
+        headers.extend(self.authorization.clone());
+        let mut request = Request::new(Method::POST, self.url.clone());
+        *request.headers_mut() = headers;
+        *request.timeout_mut() = timeout;
+        *request.body_mut() = Some(event.data.clone().into());
+        let answer = self.client.execute(request);
+        answer.await.map_err(describe).map_err(told)
     }
 }
 
@@ -151,40 +171,87 @@ async fn read(mut answer: Response) -> Result<Reply, String> {
 }
 
 fn headers(event: &Event) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    let mut insert = |name: &str, value: &str| {
-        let encoded = utf8_percent_encode(value, HEADER_VALUE).to_string();
-        // An attribute whose name is no header name cannot travel in this mode.
-        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), HeaderValue::try_from(encoded))
-        {
-            headers.insert(name, value);
-        }
-    };
+    let mut values = Values::of(event);
+    // First, so that none takes the place of what follows: names of headers know no case.
     for (name, value) in &event.extensions {
-        insert(&format!("ce-{name}"), value);
+        // An attribute whose name is no header name cannot travel in this mode.
+        if let Ok(name) = HeaderName::try_from(format!("ce-{name}")) {
+            values.add(name, value);
+        }
     }
-    insert("ce-specversion", "1.0");
-    insert("ce-id", &event.id);
-    insert("ce-type", &event.event_type);
-    insert("ce-source", &event.source);
+    values.add(HeaderName::from_static("ce-specversion"), "1.0");
+    values.add(CE_ID, &event.id);
+    values.add(HeaderName::from_static("ce-type"), &event.event_type);
+    values.add(HeaderName::from_static("ce-source"), &event.source);
     if let Some(subject) = &event.subject {
-        insert("ce-subject", subject);
+        values.add(HeaderName::from_static("ce-subject"), subject);
     }
     if let Some(time) = &event.time {
-        insert("ce-time", time);
+        values.add(HeaderName::from_static("ce-time"), time);
     }
-    insert(IDEMPOTENCY_KEY.as_str(), &event.id);
     if let Some(traceparent) = event.extensions.get("traceparent") {
-        insert("traceparent", traceparent);
+        values.add(HeaderName::from_static("traceparent"), traceparent);
     }
-    let content_type = event
-        .content_type
-        .as_deref()
-        .unwrap_or("application/octet-stream");
-    if let Ok(content_type) = HeaderValue::try_from(content_type) {
+    let mut headers = values.into_map();
+    if let Some(id) = headers.get(CE_ID).cloned() {
+        headers.insert(IDEMPOTENCY_KEY, id);
+    }
+    let content_type = match event.content_type.as_deref() {
+        Some(content_type) => HeaderValue::from_str(content_type),
+        None => Ok(HeaderValue::from_static("application/octet-stream")),
+    };
+    if let Ok(content_type) = content_type {
         headers.insert(CONTENT_TYPE, content_type);
     }
     headers
+}
+
+/// Headers in the making. Their values lie in one buffer: reqwest copies the headers of a request
+/// more than once, and to copy a part of a buffer takes no memory.
+struct Values {
+    buffer: BytesMut,
+    /// With the end of its value.
+    names: Vec<(HeaderName, usize)>,
+}
+
+impl Values {
+    /// With room for those of `event` that need no encoding.
+    fn of(event: &Event) -> Self {
+        let optional = [&event.subject, &event.time];
+        let extensions = event.extensions.values().map(|value| 2 * value.len());
+        let bytes = [&event.id, &event.event_type, &event.source]
+            .into_iter()
+            .chain(optional.into_iter().flatten())
+            .map(String::len)
+            .chain(extensions)
+            .sum::<usize>();
+        Self {
+            buffer: BytesMut::with_capacity(bytes + 16),
+            names: Vec::with_capacity(8 + event.extensions.len()),
+        }
+    }
+
+    fn add(&mut self, name: HeaderName, value: &str) {
+        for part in utf8_percent_encode(value, HEADER_VALUE) {
+            self.buffer.extend_from_slice(part.as_bytes());
+        }
+        self.names.push((name, self.buffer.len()));
+    }
+
+    fn into_map(self) -> HeaderMap {
+        // Room for those that are added later as well.
+        let mut headers = HeaderMap::with_capacity(self.names.len() + 8);
+        let mut buffer = self.buffer.freeze();
+        let mut begin = 0;
+        for (name, end) in self.names {
+            let value = buffer.split_to(end - begin);
+            begin = end;
+            if let Ok(value) = HeaderValue::from_maybe_shared(value) {
+                headers.insert(name, value);
+            }
+        }
+        headers
+    }
 }
 
 fn told(reason: String) -> String {
@@ -209,9 +276,9 @@ mod tests {
         event
             .extensions
             .insert("tenant".to_owned(), "blue".to_owned());
-        event
-            .extensions
-            .insert("bad name".to_owned(), "x".to_owned());
+        for name in ["bad name", "ID"] {
+            event.extensions.insert(name.to_owned(), "x".to_owned());
+        }
         let headers = headers(&event);
         assert_eq!(headers["ce-id"], event.id);
         assert_eq!(headers["idempotency-key"], event.id);
@@ -224,5 +291,19 @@ mod tests {
             "Gr%C3%B6%C3%9Fe%2050%25%20%22x%22%0A"
         );
         assert!(headers.keys().all(|name| !name.as_str().contains("bad")));
+    }
+
+    #[test]
+    fn user_and_password_of_the_url_are_a_header() {
+        let target = Target::new(&TargetConfig {
+            url: "http://user:p%40ss@127.0.0.1/".parse().unwrap(),
+            timeout: Duration::from_secs(1),
+            headers: HeaderMap::new(),
+            signing_secrets: Vec::new(),
+            http2: false,
+        });
+        let target = target.unwrap();
+        assert_eq!(target.url.as_str(), "http://127.0.0.1/");
+        assert_eq!(target.authorization["authorization"], "Basic dXNlcjpwQHNz");
     }
 }

@@ -94,7 +94,7 @@ fn required(attributes: &mut BTreeMap<String, String>, name: &str) -> Result<Str
             "the attribute {name} is missing"
         )));
     };
-    check_text(&format!("the attribute {name}"), &value)?;
+    check_text(format_args!("the attribute {name}"), &value)?;
     Ok(value)
 }
 

@@ -1,5 +1,7 @@
 //! Where SQLite and PostgreSQL differ.
 
+use std::fmt::Write as _;
+
 use store::{DatabaseUrl, Migration};
 
 const SQLITE: &[Migration] = &[
@@ -51,6 +53,24 @@ impl Dialect {
         }
     }
 
+    /// Placeholders of whole rows, whose values are bound in order.
+    pub(crate) fn rows(self, rows: usize, columns: usize) -> String {
+        match self {
+            // Without numbers: to SQLite they are names, and it looks each up among all others.
+            Self::Sqlite => {
+                let row = format!("({})", vec!["?"; columns].join(", "));
+                vec![row.as_str(); rows].join(", ")
+            }
+            Self::Postgres => {
+                let first = (0..rows).map(|row| 1 + row * columns);
+                let rows: Vec<_> = first
+                    .map(|first| format!("({})", placeholders(first, columns)))
+                    .collect();
+                rows.join(", ")
+            }
+        }
+    }
+
     /// The text of a column with its ASCII letters in lower case. SQLite folds only these anyway;
     /// the C collation makes PostgreSQL do the same.
     pub(crate) fn folded(self, column: &str) -> String {
@@ -63,6 +83,24 @@ impl Dialect {
 
 /// `$1, $2, ...`: placeholders that both databases understand.
 pub(crate) fn placeholders(first: usize, count: usize) -> String {
-    let placeholders: Vec<_> = (first..first + count).map(|n| format!("${n}")).collect();
-    placeholders.join(", ")
+    let mut placeholders = String::with_capacity(count * "$1234, ".len());
+    for number in first..first + count {
+        let comma = if number == first { "" } else { ", " };
+        // Writing to a string cannot fail.
+        let _ = write!(placeholders, "{comma}${number}");
+    }
+    placeholders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_database_gets_its_placeholders() {
+        assert_eq!(placeholders(9, 3), "$9, $10, $11");
+        assert_eq!(placeholders(1, 0), "");
+        assert_eq!(Dialect::Sqlite.rows(2, 2), "(?, ?), (?, ?)");
+        assert_eq!(Dialect::Postgres.rows(2, 2), "($1, $2), ($3, $4)");
+    }
 }

@@ -1,5 +1,7 @@
 //! An event as it is stored. Past this type every field is within its limits.
 
+use std::fmt;
+
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -97,8 +99,8 @@ pub(crate) fn check_id(what: &str, id: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Checks a text that goes into an indexed column.
-pub(crate) fn check_text(what: &str, text: &str) -> Result<(), Problem> {
+/// Checks a text that goes into an indexed column; `what` names it to the client.
+pub(crate) fn check_text(what: impl fmt::Display, text: &str) -> Result<(), Problem> {
     let fault = if text.is_empty() {
         "is empty".to_owned()
     } else if text.len() > TEXT_BYTES_MAX {

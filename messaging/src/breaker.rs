@@ -70,6 +70,9 @@ impl Breaker {
 
     /// Waits until an attempt may be made.
     pub async fn pass(&self) -> Pass<'_> {
+        if self.probe_at().is_none() {
+            return Pass { _probe: None };
+        }
         let mut state = self.state.subscribe();
         loop {
             if self.probe_at().is_none() {
@@ -94,8 +97,10 @@ impl Breaker {
 
     /// The target answered: it is there, whatever it said of the event.
     pub fn answered(&self) {
+        if matches!(*self.state.borrow(), State::Closed { failures: 0 }) {
+            return;
+        }
         self.state.send_if_modified(|state| match state {
-            State::Closed { failures: 0 } => false,
             State::Closed { failures } => {
                 *failures = 0;
                 false

@@ -8,10 +8,7 @@ use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
 use lapin::{
-    options::{
-        BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions,
-        BasicRejectOptions,
-    },
+    options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions},
     types::FieldTable,
 };
 use tokio::{
@@ -23,6 +20,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     Backoff, Connection, Delivery, Status,
+    acker::Acker,
     caught::caught,
     channel::{CLOSE_DEADLINE, Channel, ChannelError, Declarer, call},
     declaration::exclusive_queue,
@@ -174,6 +172,8 @@ where
         backoff.reset();
         self.status.send_replace(Status::Ready);
         info!(queue = self.config.queue, "consuming");
+        let acker = Arc::new(Acker::new(self.config.prefetch));
+        let mut acknowledging = pin!(acker.run((*channel).clone()));
         let mut declare_again = pin!(declare_again(channel.declarer(), topology));
         loop {
             let next = async {
@@ -182,6 +182,8 @@ where
             };
             let (permit, delivery) = tokio::select! {
                 next = next => next,
+                // Not before it is told to finish.
+                () = &mut acknowledging => return Err(ChannelError::Panicked),
                 changed = channel.link_changed() => {
                     changed?;
                     continue;
@@ -193,7 +195,7 @@ where
                 // A deleted queue ends the stream while the channel stays open.
                 return Err(ChannelError::Cancelled);
             };
-            self.handle(delivery?, permit);
+            self.handle(delivery?, permit, &acker);
         }
         self.status.send_replace(Status::waiting("draining"));
         let cancel = async {
@@ -206,9 +208,14 @@ where
                 .basic_cancel(deliveries.tag(), BasicCancelOptions { nowait: false })
                 .await
         };
-        let cancelled = timeout(CLOSE_DEADLINE, cancel).await;
-        let all = u32::try_from(self.config.concurrency).unwrap_or(u32::MAX);
-        let _finished = self.permits.acquire_many(all).await;
+        let finishing = async {
+            let cancelled = timeout(CLOSE_DEADLINE, cancel).await;
+            let all = u32::try_from(self.config.concurrency).unwrap_or(u32::MAX);
+            let _finished = self.permits.acquire_many(all).await;
+            acker.finish();
+            cancelled
+        };
+        let (cancelled, ()) = tokio::join!(finishing, acknowledging);
         // A RabbitMQ that was silent is not asked again; the channel ends with its connection.
         if cancelled.is_ok() {
             channel.close().await;
@@ -263,36 +270,52 @@ where
         Ok((topology, deliveries))
     }
 
-    fn handle(&self, delivery: lapin::message::Delivery, permit: OwnedSemaphorePermit) {
+    fn handle(
+        &self,
+        delivery: lapin::message::Delivery,
+        permit: OwnedSemaphorePermit,
+        acker: &Arc<Acker>,
+    ) {
         let queue = self.config.queue.clone();
-        let acker = delivery.acker.clone();
         let handler = self.handler.clone();
+        let acker = acker.clone();
+        let tag = delivery.delivery_tag;
+        let raw = delivery.acker.clone();
+        acker.take(tag);
+        let read_as = queue.clone();
+        // In a box: tokio moves a task's future a few times, and this one is large.
+        let handled = Box::pin(async move {
+            let delivery = Delivery::read(&read_as, delivery);
+            handler(delivery).await
+        });
         tokio::spawn(async move {
-            let handled = async { handler(Delivery::read(&queue, delivery)).await };
-            let answered = match caught(handled).await {
-                Some(Handled::Done) => call(acker.ack(BasicAckOptions { multiple: false })).await,
-                Some(Handled::Left) => Ok(true),
-                // RabbitMQ 4.3 counts a reject against the limit, and no nack.
-                Some(Handled::Returned) => {
-                    call(acker.reject(BasicRejectOptions { requeue: true })).await
-                }
+            match caught(handled).await {
+                Some(Handled::Done) => acker.done(tag),
+                Some(Handled::Left) => {}
+                Some(Handled::Returned) => return_to(&queue, raw, tag, &acker).await,
                 None => {
                     error!(
                         queue,
                         "a handler panicked; RabbitMQ gives the event up at its limit of deliveries"
                     );
                     tokio::time::sleep(AFTER_PANIC).await;
-                    call(acker.reject(BasicRejectOptions { requeue: true })).await
+                    return_to(&queue, raw, tag, &acker).await;
                 }
-            };
-            match answered {
-                Ok(true) => {}
-                // The channel is gone: RabbitMQ delivers the event once more.
-                Ok(false) => debug!(queue, "too late to acknowledge"),
-                Err(error) => debug!(queue, %error, "could not acknowledge"),
             }
             drop(permit);
         });
+    }
+}
+
+/// Gives an event back to its queue. The tag stays in hand until that is sent: no acknowledgement
+/// of later ones may be ahead of it.
+async fn return_to(queue: &str, raw: lapin::Acker, tag: u64, acker: &Acker) {
+    // RabbitMQ 4.3 counts a reject against the limit, and no nack.
+    match call(raw.reject(BasicRejectOptions { requeue: true })).await {
+        Ok(true) => acker.gone(tag),
+        // The channel is gone: RabbitMQ delivers the event once more.
+        Ok(false) => debug!(queue, "too late to give back"),
+        Err(error) => debug!(queue, %error, "could not give back"),
     }
 }
 

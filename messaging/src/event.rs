@@ -15,13 +15,17 @@ use uuid::Uuid;
 use crate::{
     RoutingKey,
     delivery::SENDER,
-    headers::{Headers, entries, text},
+    headers::{Headers, as_text, entries, text},
     message::{Message, PERSISTENT, short},
     topology::EVENTS_EXCHANGE,
 };
 
 const WRITTEN_PREFIX: &str = "cloudEvents_";
-const READ_PREFIXES: [&str; 2] = [WRITTEN_PREFIX, "cloudEvents:"];
+/// With the header of the id, which every event has.
+const READ_PREFIXES: [(&str, &str); 2] = [
+    (WRITTEN_PREFIX, "cloudEvents_id"),
+    ("cloudEvents:", "cloudEvents:id"),
+];
 const SPEC_VERSION: &str = "1.0";
 /// The attribute of the CloudEvents distributed tracing extension.
 const TRACEPARENT: &str = "traceparent";
@@ -108,30 +112,34 @@ impl Event {
         properties: &BasicProperties,
         data: Bytes,
     ) -> Self {
-        let mut attributes = attributes(properties.headers().as_ref());
-        attributes.remove("specversion");
-        attributes.remove("datacontenttype");
-        let mut take = |name: &str| attributes.remove(name).filter(|value| !value.is_empty());
-        let id = take("id")
-            .or_else(|| properties.message_id().as_ref().map(ToString::to_string))
+        let headers = properties.headers().as_ref();
+        let Attributes {
+            id,
+            event_type,
+            source,
+            subject,
+            time,
+            mut extensions,
+        } = headers.map(attributes).unwrap_or_default();
+        let id = id
+            .or(properties.message_id().as_ref().map(ShortString::as_str))
             .filter(|id| !id.is_empty() && id.len() <= Self::MAX_ID_BYTES)
+            .map(str::to_owned)
             .unwrap_or_else(|| derived_id(exchange, routing_key, properties, &data));
-        let event_type = take("type")
-            .or_else(|| present(properties.kind()))
-            .or_else(|| Some(routing_key.to_owned()).filter(|key| !key.is_empty()))
-            .unwrap_or_else(|| "unknown".to_owned());
-        let source = take("source")
-            .or_else(|| present(properties.app_id()))
-            .or_else(|| sender(properties.headers().as_ref()?))
+        let event_type = event_type
+            .or(present(properties.kind()))
+            .or(Some(routing_key).filter(|key| !key.is_empty()))
+            .unwrap_or("unknown")
+            .to_owned();
+        let source = source
+            .or(present(properties.app_id()))
+            .or(headers.and_then(sender))
+            .map(str::to_owned)
             .unwrap_or_else(|| format!("amqp:{exchange}"));
-        let time = take("time").or_else(|| properties.timestamp().and_then(rfc3339));
-        let subject = take("subject");
-        if let Some(traceparent) = properties
-            .headers()
-            .as_ref()
-            .and_then(|headers| text(headers, TRACEPARENT))
-        {
-            attributes
+        let time = time.map(str::to_owned);
+        let time = time.or_else(|| properties.timestamp().and_then(rfc3339));
+        if let Some(traceparent) = headers.and_then(|headers| text(headers, TRACEPARENT)) {
+            extensions
                 .entry(TRACEPARENT.to_owned())
                 .or_insert_with(|| traceparent.to_owned());
         }
@@ -139,10 +147,10 @@ impl Event {
             id,
             event_type,
             source,
-            subject,
+            subject: subject.map(str::to_owned),
             time,
             content_type: properties.content_type().as_ref().map(ToString::to_string),
-            extensions: attributes,
+            extensions,
             data,
         }
     }
@@ -171,42 +179,64 @@ impl Event {
 }
 
 /// Whom programs of the goamqp convention name as the sender of an event.
-fn sender(headers: &FieldTable) -> Option<String> {
-    let service = text(headers, SENDER)?;
-    (!service.is_empty()).then(|| service.to_owned())
+fn sender(headers: &FieldTable) -> Option<&str> {
+    text(headers, SENDER).filter(|service| !service.is_empty())
 }
 
 /// The text of a property that is there and not empty.
-fn present(property: &Option<ShortString>) -> Option<String> {
+fn present(property: &Option<ShortString>) -> Option<&str> {
     let text = property.as_ref()?.as_str();
-    (!text.is_empty()).then(|| text.to_owned())
+    (!text.is_empty()).then_some(text)
 }
 
 /// Whether a header holds an attribute of an event, under either prefix.
 pub(crate) fn is_attribute(header: &str) -> bool {
     READ_PREFIXES
         .iter()
-        .any(|prefix| header.starts_with(prefix))
+        .any(|(prefix, _)| header.starts_with(prefix))
 }
 
-/// The CloudEvents attributes among the headers, without their prefix. One prefix counts for the
-/// whole message; the first one found wins.
-fn attributes(headers: Option<&FieldTable>) -> BTreeMap<String, String> {
-    let Some(headers) = headers else {
-        return BTreeMap::new();
-    };
-    let Some(prefix) = READ_PREFIXES
+/// The CloudEvents attributes of a message, those that are empty left out.
+#[derive(Default)]
+struct Attributes<'a> {
+    id: Option<&'a str>,
+    event_type: Option<&'a str>,
+    source: Option<&'a str>,
+    subject: Option<&'a str>,
+    time: Option<&'a str>,
+    extensions: BTreeMap<String, String>,
+}
+
+/// Reads them from the headers. One prefix counts for the whole message; the first one found wins.
+fn attributes(headers: &FieldTable) -> Attributes<'_> {
+    let mut attributes = Attributes::default();
+    let found = READ_PREFIXES
         .into_iter()
-        .find(|prefix| text(headers, &format!("{prefix}id")).is_some())
-    else {
-        return BTreeMap::new();
+        .find(|(_, id)| text(headers, id).is_some());
+    let Some((prefix, _)) = found else {
+        return attributes;
     };
-    entries(headers)
-        .filter_map(|(header, _)| {
-            let name = header.as_str().strip_prefix(prefix)?;
-            Some((name.to_owned(), text(headers, header.as_str())?.to_owned()))
-        })
-        .collect()
+    for (header, value) in entries(headers) {
+        let name = header.as_str().strip_prefix(prefix);
+        let (Some(name), Some(value)) = (name, as_text(value)) else {
+            continue;
+        };
+        let present = Some(value).filter(|value| !value.is_empty());
+        match name {
+            "id" => attributes.id = present,
+            "type" => attributes.event_type = present,
+            "source" => attributes.source = present,
+            "subject" => attributes.subject = present,
+            "time" => attributes.time = present,
+            "specversion" | "datacontenttype" => {}
+            _ => {
+                attributes
+                    .extensions
+                    .insert(name.to_owned(), value.to_owned());
+            }
+        }
+    }
+    attributes
 }
 
 /// The same for every delivery of one message: it depends on what the message carries alone.

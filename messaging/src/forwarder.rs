@@ -10,6 +10,7 @@ use crate::{
     Backoff, Delivery, Failure, Handled, Message, Outcome, Publisher, Subscription,
     breaker::Breaker,
     format::{Format, tell},
+    limit::Limit,
     pace::Pace,
     schedule::Schedule,
 };
@@ -24,6 +25,7 @@ pub(crate) struct Forwarder<H> {
     pub(crate) subscription: Subscription,
     pub(crate) handler: H,
     pub(crate) breaker: Arc<Breaker>,
+    pub(crate) limit: Limit,
     pub(crate) schedule: Schedule,
     pub(crate) pace: Option<Pace>,
     /// Of this subscription alone: a channel that ends takes nobody else's hand-offs along.
@@ -69,7 +71,10 @@ where
             let attempt = self.attempt(&delivery, end).await;
             match self.decide(&delivery, attempt) {
                 Verdict::Settled(handled) => return handled,
-                Verdict::HandOff(copy) => return self.hand_off(*copy, &delivery.event.id).await,
+                // Rare, and large: in a box it makes no room in every delivery.
+                Verdict::HandOff(copy) => {
+                    return Box::pin(self.hand_off(*copy, &delivery.event.id)).await;
+                }
                 // A target that asks for more time again and again gets what is left of it.
                 Verdict::WaitInHand(wait) => tokio::select! {
                     () = tokio::time::sleep_until(end.min(Instant::now() + wait)) => {
@@ -88,9 +93,11 @@ where
         let mut failure = None;
         let mut held = pin!(tokio::time::sleep_until(end));
         loop {
-            let pass = tokio::select! {
+            // Who waits for the target to come back has its slot: nobody else could use it.
+            let leave = async { (self.limit.slot().await, self.breaker.pass().await) };
+            let (slot, pass) = tokio::select! {
                 biased; // past the end there are no waits, and attempts all the same
-                pass = self.breaker.pass() => pass,
+                leave = leave => leave,
                 () = &mut held => return Attempt::Held(failure.unwrap_or_else(|| self.outage())),
                 () = self.stop.cancelled() => return Attempt::Stopped,
             };
@@ -102,10 +109,17 @@ where
             }
             let outcome = (self.handler)(delivery.clone()).await;
             match &outcome {
-                Outcome::Down(failure, wait) => self.breaker.failed(&failure.reason, *wait),
-                _ => self.breaker.answered(),
+                Outcome::Down(failure, wait) => {
+                    self.breaker.failed(&failure.reason, *wait);
+                    slot.overloaded();
+                }
+                Outcome::Retry(..) => self.breaker.answered(),
+                Outcome::Delivered | Outcome::Reject(_) => {
+                    self.breaker.answered();
+                    slot.answered();
+                }
             }
-            drop(pass);
+            drop((slot, pass));
             match outcome {
                 Outcome::Down(down, _) if self.breaker.open().is_some() => failure = Some(down),
                 outcome => return Attempt::Made(outcome),
@@ -116,7 +130,8 @@ where
     /// Why an event is held that has not been tried itself.
     fn outage(&self) -> Failure {
         Failure {
-            reason: self.breaker.open().unwrap_or_default(),
+            reason: (self.breaker.open())
+                .unwrap_or_else(|| "the target takes fewer at once than are in hand".to_owned()),
             status: None,
             answer: None,
         }
@@ -248,6 +263,7 @@ mod tests {
         let (sender, mut attempts) = unbounded_channel();
         let forwarder = Forwarder {
             breaker: Arc::new(Breaker::new("ordered", WAITS.len())),
+            limit: Limit::new(1),
             schedule: Schedule::new(subscription.retries.clone()),
             pace: None,
             publisher: Publisher::start(&connection, Topology::retries()),

@@ -3,6 +3,8 @@
 //! A caller never handles a lapin channel: channels die with their connection, and the crate
 //! replaces both.
 
+mod acker;
+mod acks;
 mod amqp_url;
 mod backoff;
 mod breaker;
@@ -21,6 +23,7 @@ mod forwarder;
 mod handlers;
 mod handoff;
 mod headers;
+mod limit;
 mod message;
 mod node;
 mod outcome;

@@ -6,7 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Connection, Consumer, ConsumerConfig, Delivery, Outcome, Publisher, Status, Subscription,
-    breaker::Breaker, forwarder::Forwarder, pace::Pace, schedule::Schedule, topology::Topology,
+    breaker::Breaker, forwarder::Forwarder, limit::Limit, pace::Pace, schedule::Schedule,
+    topology::Topology,
 };
 
 /// A running subscription.
@@ -50,6 +51,7 @@ impl Subscriber {
         let publisher = Publisher::start(publishing, Topology::retries());
         let forwarder = Arc::new(Forwarder {
             breaker: breaker.clone(),
+            limit: Limit::new(subscription.concurrency.into()),
             schedule: Schedule::new(subscription.retries.clone()),
             pace: subscription.rate_per_second.map(Pace::new),
             publisher: publisher.clone(),

@@ -22,7 +22,7 @@ pub struct Subscription {
     pub types: Vec<Pattern>,
     /// Waits between attempts. After the last one an event becomes a dead letter.
     pub retries: Vec<Duration>,
-    /// Handlers at work at one time.
+    /// Most handlers at work at one time.
     pub concurrency: u16,
     /// Deliveries that RabbitMQ sends ahead of their acknowledgements, those at work included.
     pub prefetch: u16,
@@ -41,8 +41,9 @@ impl Subscription {
         Duration::from_secs(120),
         Duration::from_secs(600),
     ];
-    /// Handlers at work where nothing else is said.
-    pub const CONCURRENCY: u16 = 32;
+    /// Most handlers at work where nothing else is said: enough for a target that gathers concurrent
+    /// requests into one write.
+    pub const CONCURRENCY: u16 = 64;
 
     /// To the events of this suite whose types match one of `patterns`, in a queue of its own.
     pub fn events(name: &str, patterns: impl IntoIterator<Item = String>) -> Self {

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod acknowledgements;
 mod alarms;
 mod answers;
 mod auth_store;

@@ -10,7 +10,7 @@ use std::{
 use axum::{
     Router,
     extract::State,
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, Version},
     response::{IntoResponse as _, Response},
     routing::any,
 };
@@ -27,6 +27,8 @@ use crate::{OrPanic as _, eventually};
 pub struct Received {
     /// When.
     pub at: Instant,
+    /// Of HTTP.
+    pub version: Version,
     /// Headers, the event's attributes among them.
     pub headers: HeaderMap,
     /// Body.
@@ -145,9 +147,15 @@ impl Drop for Target {
     }
 }
 
-async fn receive(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+async fn receive(
+    State(shared): State<Shared>,
+    version: Version,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     let received = Received {
         at: Instant::now(),
+        version,
         headers,
         body,
     };

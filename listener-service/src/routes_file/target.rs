@@ -85,6 +85,7 @@ pub(super) fn read(fields: &mut Fields<'_>, environment: &Environment<'_>) -> Op
             .map(|template| expand(template, variable)?.parse())
             .collect::<Result<Vec<SigningSecret>, String>>()
     });
+    let http2 = fields.optional("http2", Ok).unwrap_or(false);
     let mut headers = headers.unwrap_or_default();
     if token.is_some() && headers.contains_key(AUTHORIZATION) {
         fields.mistake("bearer_token_file and target_headers both set Authorization");
@@ -109,6 +110,7 @@ pub(super) fn read(fields: &mut Fields<'_>, environment: &Environment<'_>) -> Op
         timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
         headers,
         signing_secrets: secrets.unwrap_or_default(),
+        http2,
     })
 }
 

@@ -51,7 +51,7 @@ fn a_route_has_good_defaults() {
     let subscription = &route.subscription;
     let queue = "events.topic.exchange.queue.mailer";
     assert_eq!(subscription.source.queue, Queue::Own(queue.to_owned()));
-    assert_eq!((subscription.concurrency, subscription.prefetch), (32, 64));
+    assert_eq!((subscription.concurrency, subscription.prefetch), (64, 128));
     assert_eq!(subscription.retries.len(), 5);
     assert_eq!(route.target.timeout, Duration::from_secs(10));
     assert!(subscription.types.is_empty() && !subscription.ordered);
@@ -103,7 +103,7 @@ fn a_route_takes_all_else() {
         "types = [\"order.*\"]\nformat = \"celery\"\ntarget = \"${LOGGER_URL}/log\"\n\
          target_headers = { X-Team = \"blue\", Authorization = \"Basic ${SECRET}\" }\n\
          signing_secrets = [\"${SECRET}\", \"MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"]\nordered = true\n\
-         timeout_ms = 5\nrate_per_second = 7\nretry_ms = [1]",
+         http2 = true\ntimeout_ms = 5\nrate_per_second = 7\nretry_ms = [1]",
     );
     assert_eq!(route.subscription.format, Format::Celery);
     assert_eq!(route.subscription.rate_per_second, NonZeroU32::new(7));
@@ -112,6 +112,7 @@ fn a_route_takes_all_else() {
     assert_eq!(route.target.headers["x-team"], "blue");
     assert!(route.target.headers[AUTHORIZATION].is_sensitive());
     assert_eq!(route.target.signing_secrets.len(), 2);
+    assert!(route.target.http2);
     assert!(route.subscription.types[0].matches("order.placed"));
 }
 
@@ -140,7 +141,7 @@ fn a_mistake_is_told_with_its_line() {
         ("concurrency = \"3\"", "concurrency: invalid type"),
         (
             "prefetch = 3",
-            "prefetch: 3 is less than the concurrency, 32",
+            "prefetch: 3 is less than the concurrency, 64",
         ),
         ("timeout_ms = 0", "timeout_ms: it must be"),
         ("retry_ms = [0]", "retry_ms: a wait is"),

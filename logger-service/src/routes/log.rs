@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde::Serialize;
 use service_kit::json::check_encoding;
 use service_kit::problem::Problem;
 
@@ -26,8 +26,8 @@ pub(super) async fn create(
     let event = read(&headers, &body)?;
     let id = event.id.clone();
     match writer.insert(event).await {
-        Ok(Stored::New) => Ok(logged(StatusCode::CREATED, json!({"id": id}))),
-        Ok(Stored::Duplicate) => Ok(logged(StatusCode::OK, json!({"id": id, "duplicate": true}))),
+        Ok(Stored::New) => Ok(logged(StatusCode::CREATED, &id, false)),
+        Ok(Stored::Duplicate) => Ok(logged(StatusCode::OK, &id, true)),
         Ok(Stored::Conflict) => Err(Problem::conflict(
             "another event with this id but other data or type is stored, and stays",
         )),
@@ -46,7 +46,27 @@ fn read(headers: &HeaderMap, body: &Bytes) -> Result<Event, Problem> {
     }
 }
 
-fn logged(status: StatusCode, data: Value) -> Response {
-    let body = json!({"error": false, "message": "logged", "data": data});
+/// The answer once the event is there.
+#[derive(Serialize)]
+struct Logged<'a> {
+    data: LoggedData<'a>,
+    error: bool,
+    message: &'static str,
+}
+
+#[derive(Serialize)]
+struct LoggedData<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duplicate: Option<bool>,
+    id: &'a str,
+}
+
+fn logged(status: StatusCode, id: &str, duplicate: bool) -> Response {
+    let duplicate = duplicate.then_some(true);
+    let body = Logged {
+        data: LoggedData { duplicate, id },
+        error: false,
+        message: "logged",
+    };
     (status, Json(body)).into_response()
 }

@@ -2,10 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::{AnyPool, AssertSqlSafe};
-use store::{Database, StoreError, deadline};
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
+use sqlx::{Any, AnyPool, AssertSqlSafe, Row as _};
+use store::{StoreError, deadline};
 
-use crate::dialect::placeholders;
+use crate::dialect::{Dialect, placeholders};
 use crate::event::{Data, Event};
 use crate::table::{COLUMN_COUNT, COLUMNS, Table};
 
@@ -24,7 +26,14 @@ impl Table {
     /// Stores `events` and tells what became of each, in order. Of equal ids the first one is stored.
     pub(super) async fn insert(&self, events: &[&Event]) -> Result<Vec<Stored>, StoreError> {
         let pool = self.database.pool()?;
-        let mut new = insert_unknown(&self.database, events).await?;
+        // The usual case: all are new. A statement that returns no rows is the cheapest one, and it
+        // stores all of them or none.
+        match self.insert_new(events).await {
+            Ok(()) => return Ok(vec![Stored::New; events.len()]),
+            Err(error) if is_taken(&error) => {}
+            Err(error) => return Err(error),
+        }
+        let mut new = self.insert_unknown(events).await?;
         // Removing makes a second event with the same id in this batch one that was there before.
         let fresh: Vec<bool> = events.iter().map(|event| new.remove(&event.id)).collect();
         let known = events.iter().zip(&fresh).filter(|(_, fresh)| !**fresh);
@@ -45,40 +54,67 @@ impl Table {
         };
         events.iter().zip(&fresh).map(verdict).collect()
     }
+
+    /// Inserts all events, or none where an id is taken.
+    async fn insert_new(&self, events: &[&Event]) -> Result<(), StoreError> {
+        let sql = insert_sql(self.dialect, events.len(), "");
+        // Safe: only the number of placeholders varies.
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for event in events {
+            query = bind(query, event);
+        }
+        let inserted = query.execute(self.database.pool()?);
+        self.database.write(inserted).await.map(drop)
+    }
+
+    /// Inserts the events whose ids are not in the table, and returns those ids.
+    async fn insert_unknown(&self, events: &[&Event]) -> Result<HashSet<String>, StoreError> {
+        let on_conflict = " ON CONFLICT (id) DO NOTHING RETURNING id";
+        let sql = insert_sql(self.dialect, events.len(), on_conflict);
+        // Safe: only the number of placeholders varies.
+        let mut query = sqlx::query(AssertSqlSafe(sql));
+        for event in events {
+            query = bind(query, event);
+        }
+        let inserted = query.fetch_all(self.database.pool()?);
+        let rows = self.database.write(inserted).await?;
+        rows.iter()
+            .map(|row| row.try_get(0).map_err(StoreError::from))
+            .collect()
+    }
 }
 
-/// Inserts the events whose ids are not in the table, and returns those ids.
-async fn insert_unknown(
-    database: &Database,
-    events: &[&Event],
-) -> Result<HashSet<String>, StoreError> {
-    let rows: Vec<_> = (0..events.len())
-        .map(|row| format!("({})", placeholders(1 + row * COLUMN_COUNT, COLUMN_COUNT)))
-        .collect();
-    let sql = format!(
-        "INSERT INTO events ({COLUMNS}) VALUES {} ON CONFLICT (id) DO NOTHING RETURNING id",
-        rows.join(", ")
-    );
-    // Safe: only the number of placeholders varies.
-    let mut query = sqlx::query_scalar(AssertSqlSafe(sql));
-    for event in events {
-        let (text, bytes) = event.data.columns();
-        query = query
-            .bind(event.id.as_str())
-            .bind(event.event_type.as_str())
-            .bind(event.source.as_str())
-            .bind(event.name.as_deref())
-            .bind(event.subject.as_deref())
-            .bind(event.time_us)
-            .bind(event.received_at_us)
-            .bind(event.content_type.as_deref())
-            .bind(text)
-            .bind(bytes)
-            .bind(event.attributes.as_str());
-    }
-    let ids: Vec<String> = database.write(query.fetch_all(database.pool()?)).await?;
-    Ok(ids.into_iter().collect())
+/// Whether an id is in the table, or twice among the events.
+fn is_taken(error: &StoreError) -> bool {
+    let StoreError::Sql(sqlx::Error::Database(error)) = error else {
+        return false;
+    };
+    error.is_unique_violation()
 }
+
+fn insert_sql(dialect: Dialect, rows: usize, on_conflict: &str) -> String {
+    let rows = dialect.rows(rows, COLUMN_COUNT);
+    format!("INSERT INTO events ({COLUMNS}) VALUES {rows}{on_conflict}")
+}
+
+/// In the order of [`COLUMNS`].
+fn bind<'q>(query: AnyQuery<'q>, event: &Event) -> AnyQuery<'q> {
+    let (text, bytes) = event.data.columns();
+    query
+        .bind(event.id.as_str())
+        .bind(event.event_type.as_str())
+        .bind(event.source.as_str())
+        .bind(event.name.as_deref())
+        .bind(event.subject.as_deref())
+        .bind(event.time_us)
+        .bind(event.received_at_us)
+        .bind(event.content_type.as_deref())
+        .bind(text)
+        .bind(bytes)
+        .bind(event.attributes.as_str())
+}
+
+type AnyQuery<'q> = Query<'q, Any, AnyArguments>;
 
 type ExistingRow = (String, String, Option<String>, Option<Vec<u8>>);
 

@@ -63,8 +63,8 @@ async fn run(table: Table, mut jobs: mpsc::Receiver<Job>) {
     while let Some(first) = jobs.recv().await {
         let batch = gather(first, &mut jobs);
         let verdicts = store_all(&table, &batch).await;
+        count(&verdicts);
         for (job, verdict) in batch.into_iter().zip(verdicts) {
-            count(verdict);
             // The request may have been given up meanwhile.
             let _ = job.reply.send(verdict);
         }
@@ -122,15 +122,25 @@ async fn store(table: &Table, batch: &[Job]) -> Result<Vec<Stored>, InsertError>
     })
 }
 
-fn count(verdict: Verdict) {
-    let outcome = match verdict {
+/// Counts a batch by what became of its events.
+fn count(verdicts: &[Verdict]) {
+    for outcome in ["new", "duplicate", "conflict", "refused", "unavailable"] {
+        let events = verdicts.iter().filter(|verdict| name(verdict) == outcome);
+        let events = u64::try_from(events.count()).unwrap_or(u64::MAX);
+        if events > 0 {
+            metrics::counter!("logger_events_total", "outcome" => outcome).increment(events);
+        }
+    }
+}
+
+fn name(verdict: &Verdict) -> &'static str {
+    match verdict {
         Ok(Stored::New) => "new",
         Ok(Stored::Duplicate) => "duplicate",
         Ok(Stored::Conflict) => "conflict",
         Err(InsertError::Refused) => "refused",
         Err(InsertError::Busy | InsertError::Unavailable) => "unavailable",
-    };
-    metrics::counter!("logger_events_total", "outcome" => outcome).increment(1);
+    }
 }
 
 #[cfg(test)]

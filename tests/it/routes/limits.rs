@@ -1,8 +1,17 @@
 //! How many, and which, events a target gets.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-use axum::http::StatusCode;
+use axum::{
+    http::{StatusCode, Version},
+    response::IntoResponse as _,
+};
 use lapin::BasicProperties;
 use tests::{
     eventually, foreign::Foreign, http, rabbitmq::virtual_host, suite::listener_alone,
@@ -108,4 +117,77 @@ async fn a_target_gets_the_types_it_is_for_and_the_rest_is_done_with() {
     for queue in management.queues().await {
         assert_eq!(management.depth(&queue).await, 0, "{queue}");
     }
+}
+
+/// It refuses what is too much for it at once, which is a small part of what it gets.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_gets_as_much_at_once_as_it_takes() {
+    const AT_ONCE: usize = 12;
+    const EVENTS: usize = 1_000;
+    let virtual_host = virtual_host().await;
+    let dir = tempfile::tempdir().unwrap();
+    let (at_work, refused) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let refusals = refused.clone();
+    let target = Target::start_slow(move |_, _| {
+        let (at_work, refused) = (at_work.clone(), refused.clone());
+        async move {
+            let is_too_much = at_work.fetch_add(1, Ordering::Relaxed) >= AT_ONCE;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            at_work.fetch_sub(1, Ordering::Relaxed);
+            if is_too_much {
+                refused.fetch_add(1, Ordering::Relaxed);
+                return StatusCode::TOO_MANY_REQUESTS.into_response();
+            }
+            StatusCode::OK.into_response()
+        }
+    })
+    .await;
+    let lines = "bindings = [\"#\"]\nconcurrency = 100\nretry_ms = [200, 200, 200, 200, 200, 200]";
+    let routes = route("busy", &target, lines);
+    let listener = listener_alone(&virtual_host.url, dir.path(), &routes).await;
+    listener.ready().await;
+    let publisher = Foreign::connect(&virtual_host.url).await;
+    for _ in 0..EVENTS {
+        let properties = BasicProperties::default();
+        publisher
+            .publish("events.topic.exchange", "a", properties, b"{}")
+            .await;
+    }
+    let refused = || refusals.load(Ordering::Relaxed);
+    eventually("all are delivered", Duration::from_secs(60), || async {
+        (target.count() >= EVENTS + refused()).then_some(())
+    })
+    .await;
+    listener.stop().await;
+    // A hundred at once would have more refused than taken.
+    assert!(refused() < EVENTS / 4, "{} of {EVENTS}", refused());
+    let management = &virtual_host.management;
+    for queue in management.queues().await {
+        assert_eq!(management.depth(&queue).await, 0, "{queue}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_without_tls_gets_http_2_where_its_route_says_so() {
+    let virtual_host = virtual_host().await;
+    let dir = tempfile::tempdir().unwrap();
+    let target = Target::answering(StatusCode::OK).await;
+    let routes = route("plain", &target, "bindings = [\"#\"]")
+        + &route("two", &target, "bindings = [\"#\"]\nhttp2 = true");
+    let listener = listener_alone(&virtual_host.url, dir.path(), &routes).await;
+    listener.ready().await;
+    let publisher = Foreign::connect(&virtual_host.url).await;
+    publisher
+        .publish(
+            "events.topic.exchange",
+            "a",
+            BasicProperties::default(),
+            b"{}",
+        )
+        .await;
+    let received = target.wait_for(2).await;
+    let mut versions: Vec<_> = received.iter().map(|event| event.version).collect();
+    versions.sort_unstable();
+    assert_eq!(versions, [Version::HTTP_11, Version::HTTP_2]);
+    listener.stop().await;
 }
