@@ -7,7 +7,7 @@ COMPOSE := scripts/docker-engine --stay scripts/compose
 NODES := $(if $(filter 4,$(RABBITMQ)),scripts/docker-engine)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos test-compose up_build up down logs fmt lint clean
+.PHONY: help run test chaos bench test-compose up_build up down logs fmt lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: ## unit and end-to-end tests, with a private RabbitMQ and PostgreSQL
 
 chaos: ## break everything under load for half an hour, and balance all events; RABBITMQ=3 or 4
 	@$(NODES) scripts/chaos $(CHAOS)
+
+bench: ## measure the suite beside its peers and RabbitMQ alone; BENCH="--rounds 1 publish" for a part
+	@$(NODES) scripts/bench $(BENCH)
 
 test-compose: ## the Docker test: build, start, use and remove the composed suite
 	@scripts/docker-engine scripts/test-compose

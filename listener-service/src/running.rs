@@ -48,7 +48,7 @@ enum Route {
 /// A route to be, in a change.
 enum Planned {
     Kept(Arc<RunningRoute>),
-    Fresh(Box<Route>, Target),
+    Fresh(Box<Route>, Box<Target>),
 }
 
 enum Work {
@@ -140,7 +140,7 @@ impl Running {
             };
             list.push(name);
             let target = route.target()?;
-            plan.push(Planned::Fresh(Box::new(route), target));
+            plan.push(Planned::Fresh(Box::new(route), Box::new(target)));
         }
         let gone = old.iter().map(|running| running.name().to_owned());
         changes.removed = gone
@@ -164,7 +164,7 @@ impl Running {
         }
         let running = plan.into_iter().map(|planned| match planned {
             Planned::Kept(route) => route,
-            Planned::Fresh(route, target) => self.begin(*route, target),
+            Planned::Fresh(route, target) => self.begin(*route, *target),
         });
         self.replace(running.collect());
         info!(?changes, "the routes are changed");

@@ -27,6 +27,7 @@ type Lines = Arc<Mutex<Vec<String>>>;
 pub struct Program {
     name: String,
     child: Child,
+    pid: u32,
     lines: Lines,
     readers: Vec<JoinHandle<()>>,
     /// Killed when this is dropped, before its standard input closes.
@@ -42,12 +43,18 @@ impl Program {
             .envs(environment.iter().copied())
             .env("PYTHONUNBUFFERED", "1")
             .env("PYTHONDONTWRITEBYTECODE", "1")
-            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+        Self::start(arguments.join(" "), command)
+    }
+
+    /// Starts any other program.
+    pub fn start(name: impl Into<String>, mut command: Command) -> Self {
+        let name = name.into();
+        command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        let name = arguments.join(" ");
         let mut child = command.spawn().or_panic(&name);
         let lines = Lines::default();
         let stdout = child.stdout.take().map(|stream| read(stream, &lines));
@@ -58,10 +65,16 @@ impl Program {
         Self {
             name,
             child,
+            pid,
             lines,
             readers: stdout.into_iter().chain(stderr).collect(),
             _janitor: janitor(pid),
         }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
     }
 
     /// What it printed so far, on either stream.

@@ -46,7 +46,7 @@ pub(crate) fn text(parameter: &str, value: &str) -> Result<Option<String>, Probl
     if value.is_empty() {
         return Ok(None);
     }
-    check_text(&format!("the parameter {parameter}"), value)?;
+    check_text(format_args!("the parameter {parameter}"), value)?;
     Ok(Some(value.to_owned()))
 }
 

@@ -1,0 +1,202 @@
+//! From a client to the disk of the logger, at a rate of the client's own.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use messaging::topology::route_queue;
+use tempfile::TempDir;
+use tests::{http, process::Process, rabbitmq::VirtualHost};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::{
+    event,
+    generator::{Load, Pace},
+    lab::Lab,
+    publish::megabytes,
+    queue::Queue,
+    report::{Figure, Report},
+    sampler,
+    tally::Latency,
+    usage::{Meter, Window, peak_memory},
+};
+
+const SECONDS: u16 = 60;
+/// More than are ever busy: a request that waits for a connection is late as any other.
+const CONNECTIONS: usize = 256;
+/// Events a second.
+const RATES: [u32; 2] = [1_000, 5_000];
+/// For what is still under way after the last request.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
+/// Between two questions whether all are stored.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Between two looks into the queue.
+const LOOK: Duration = Duration::from_secs(1);
+/// What the logger counts an event under once it is committed.
+const STORED: &str = r#"logger_events_total{outcome="new"}"#;
+
+pub(crate) async fn measure(lab: &Lab) -> anyhow::Result<Report> {
+    let text = format!(
+        "Events of {} bytes of data at a fixed rate for {} s, after {} s that do not count, by `POST /handle`, through \
+         RabbitMQ and the listener into the logger's SQLite database (`synchronous=FULL`, many events a commit); \
+         all services with their default configuration. Latencies count from when a request was due. That to the \
+         store is of {} events a second more, which are asked for at the logger until they are there, so after their \
+         commit. In the end the logger had stored every event that was accepted.",
+        event::BYTES,
+        lab.plan.length(SECONDS).as_secs(),
+        lab.plan.warm_up(SECONDS).as_secs(),
+        sampler::PER_SECOND,
+    );
+    let rates = RATES.map(|rate| (format!("{rate} events/s").into(), rate));
+    let report = Report::new("end-to-end", text, Vec::new());
+    Ok(lab
+        .rounds(report, &rates, async |rate| {
+            Chain::start(lab).await?.measure(lab, *rate).await
+        })
+        .await)
+}
+
+/// All that an event passes.
+struct Chain {
+    virtual_host: VirtualHost,
+    broker: Process,
+    listener: Process,
+    logger: Process,
+    queue: Queue,
+    _dir: TempDir,
+}
+
+impl Chain {
+    async fn start(lab: &Lab) -> anyhow::Result<Self> {
+        let virtual_host = lab.node.virtual_host().await;
+        let amqp = ("AMQP_URL", virtual_host.url.as_str());
+        let dir = tempfile::tempdir().context("a directory")?;
+        let logger = Process::start("logger-service", dir.path(), &[]).await;
+        let url = logger.url("");
+        let environment = [amqp, ("LOGGER_URL", url.as_str())];
+        let listener = Process::start("listener-service", dir.path(), &environment).await;
+        let broker = Process::start("broker-service", dir.path(), &[amqp]).await;
+        for service in [&logger, &listener, &broker] {
+            service.ready().await;
+        }
+        let queue = Queue::open(&virtual_host.url, route_queue("logger")).await?;
+        Ok(Self {
+            virtual_host,
+            broker,
+            listener,
+            logger,
+            queue,
+            _dir: dir,
+        })
+    }
+
+    async fn measure(mut self, lab: &Lab, rate: u32) -> anyhow::Result<Vec<Figure>> {
+        let (warm_up, length) = (lab.plan.warm_up(SECONDS), lab.plan.length(SECONDS));
+        let load = Load {
+            addr: self.broker.addr,
+            connections: CONNECTIONS,
+            pace: Pace::Open { per_second: rate },
+            body: event::request(),
+            warm_up,
+            length,
+        };
+        let meter = Meter::new([
+            ("broker", self.broker.pid()),
+            ("listener", self.listener.pid()),
+            ("logger", self.logger.pid()),
+            ("RabbitMQ", lab.node.pid()),
+            ("generator", std::process::id()),
+        ]);
+        let window = Window::after(warm_up, length);
+        let (outcome, sampled, waiting) = tokio::try_join!(
+            load.run(meter),
+            sampler::run(&self.broker, &self.logger, window),
+            self.waiting(window),
+        )?;
+        if let Some(refusal) = &outcome.refusal {
+            bail!(
+                "{} requests were not accepted, the first one: {refusal}",
+                outcome.refused
+            );
+        }
+        let accepted = outcome.accepted + sampled.accepted;
+        let drained = self.drained(accepted).await?;
+        let stored = Latency::of_all(&sampled.latencies);
+        let mut figures: Vec<Figure> = vec![
+            (
+                "accepted, events/s".into(),
+                outcome.events as f64 / outcome.seconds,
+            ),
+            ("stored, events/s".into(), waiting.stored_per_second),
+            ("to the 202: p50, ms".into(), outcome.latency.p50),
+            ("to the 202: p99, ms".into(), outcome.latency.p99),
+            ("to the store: p50, ms".into(), stored.p50),
+            ("to the store: p99, ms".into(), stored.p99),
+            ("most that waited in the queue".into(), waiting.most as f64),
+            ("waited at the end".into(), waiting.last as f64),
+            ("all stored after, s".into(), drained.as_secs_f64()),
+        ];
+        figures.extend(outcome.cpu_figures());
+        for (name, process) in [
+            ("broker", &self.broker),
+            ("listener", &self.listener),
+            ("logger", &self.logger),
+        ] {
+            let name = format!("{name} peak memory, MB");
+            figures.push((name.into(), megabytes(peak_memory(process.pid())?)));
+        }
+        for process in [&mut self.broker, &mut self.listener, &mut self.logger] {
+            process.kill().await;
+        }
+        self.virtual_host.management.delete_virtual_host().await;
+        Ok(figures)
+    }
+    /// Looks every second how many events wait in the queue, until the end of the window. Those
+    /// that the listener has in hand are not among them; they are as many as its prefetch at most.
+    async fn waiting(&self, window: Window) -> anyhow::Result<Waiting> {
+        let mut waiting = Waiting::default();
+        sleep_until(window.start).await;
+        let before = self.stored().await?;
+        while Instant::now() < window.end {
+            sleep_until(window.end.min(Instant::now() + LOOK)).await;
+            waiting.last = self.queue.ready().await?;
+            waiting.most = waiting.most.max(waiting.last);
+        }
+        let stored = self.stored().await? - before;
+        waiting.stored_per_second = stored as f64 / window.seconds();
+        Ok(waiting)
+    }
+
+    /// Waits until the logger has stored so many events, and returns how long that took.
+    async fn drained(&self, accepted: u64) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        loop {
+            let stored = self.stored().await?;
+            if stored == accepted {
+                return Ok(begun.elapsed());
+            }
+            ensure!(
+                stored < accepted && begun.elapsed() < DRAIN_DEADLINE,
+                "{accepted} events were accepted, and {stored} are stored"
+            );
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Events that the logger has stored, each counted once, after its commit.
+    async fn stored(&self) -> anyhow::Result<u64> {
+        let metrics = http::get(&self.logger.url("/metrics")).await.text;
+        let mut lines = metrics.lines();
+        match lines.find_map(|line| line.strip_prefix(STORED)) {
+            Some(number) => number.trim().parse().with_context(|| number.to_owned()),
+            None => Ok(0),
+        }
+    }
+}
+
+/// Events that no consumer has yet, and those that are stored meanwhile.
+#[derive(Default)]
+struct Waiting {
+    most: u64,
+    last: u64,
+    stored_per_second: f64,
+}

@@ -1,0 +1,41 @@
+//! The event that everybody publishes: an entry of a log of 256 bytes.
+
+use bytes::Bytes;
+use messaging::{Event, RoutingKey};
+
+/// Bytes of the event's data, which is the body of its message.
+pub(crate) const BYTES: usize = 256;
+/// What the broker makes of the level of the entry.
+pub(crate) const KEY: RoutingKey = RoutingKey::from_static("log.INFO");
+
+/// The entry itself, which the broker takes as data, byte for byte.
+pub(crate) fn data() -> Bytes {
+    let around = r#"{"name":"event","data":""}"#.len();
+    let text = "x".repeat(BYTES - around);
+    format!(r#"{{"name":"event","data":"{text}"}}"#).into()
+}
+
+/// The body of the request to log it.
+pub(crate) fn request() -> Bytes {
+    let data = data();
+    let entry = String::from_utf8_lossy(&data);
+    format!(r#"{{"action":"log","log":{entry}}}"#).into()
+}
+
+/// The event as the broker makes it.
+pub(crate) fn event(data: &Bytes) -> Event {
+    Event::new(&KEY, "broker-service", "application/json", data.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn has_the_size_that_is_reported() {
+        assert_eq!(data().len(), BYTES);
+        let request: serde_json::Value = serde_json::from_slice(&request()).unwrap();
+        let entry: serde_json::Value = serde_json::from_slice(&data()).unwrap();
+        assert_eq!(request["log"], entry);
+    }
+}

@@ -1,0 +1,150 @@
+//! From the queue to a target: the listener, with a target that answers at once.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use messaging::{AmqpUrl, Connection, Publisher, topology::Topology};
+use tests::eventually;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    event,
+    lab::Lab,
+    null_target::NullTarget,
+    publish::megabytes,
+    report::{Figure, Report},
+    stage::Stage,
+    usage::{Meter, peak_memory},
+};
+
+const SECONDS: u16 = 8;
+/// Events that wait in the queue for each second that is to be measured.
+const EVENTS_PER_SECOND: u64 = 25_000;
+/// Publishes at one time that fill the queue.
+const PUBLISHES: u64 = 500;
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Events delivered before the measuring begins, by which connections and code are warm.
+const WARM_UP: u64 = 2_000;
+/// Between two looks at how many were delivered.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Without any delivery.
+const STANDSTILL: Duration = Duration::from_secs(10);
+
+/// Name and what the route says; the first one says nothing.
+const ROUTES: [(&str, &str); 2] = [
+    ("as it is by default", ""),
+    (
+        "concurrency 128, prefetch 512",
+        "concurrency = 128\nprefetch = 512",
+    ),
+];
+
+pub(crate) async fn measure(lab: &Lab) -> anyhow::Result<Report> {
+    let stage = Stage::make(&lab.node).await?;
+    let events = EVENTS_PER_SECOND * lab.plan.length(SECONDS).as_secs();
+    let text = format!(
+        "{events} events of {} bytes of data wait in a quorum queue; then listener-service starts, which posts each \
+         to a target that answers 200 at once, and acknowledges it. Measured from delivery {WARM_UP} to the last \
+         one. Each was delivered once, and the queue is empty in the end.",
+        event::BYTES,
+    );
+    let contenders = ROUTES.map(|(name, options)| (name.into(), options));
+    let report = Report::new("forward", text, Vec::new());
+    Ok(lab
+        .rounds(report, &contenders, async |options| {
+            stage.queue.purge().await?;
+            fill(&stage, events).await?;
+            forward(lab, &stage, options, events).await
+        })
+        .await)
+}
+
+async fn forward(
+    lab: &Lab,
+    stage: &Stage,
+    options: &str,
+    events: u64,
+) -> anyhow::Result<Vec<Figure>> {
+    let target = NullTarget::start()?;
+    let url = format!("http://{}/", target.addr);
+    let mut listener = stage.listener(&url, options).await?;
+    let meter = Meter::new([
+        ("own", listener.pid()),
+        ("RabbitMQ", lab.node.pid()),
+        ("target", std::process::id()),
+    ]);
+    let (first, begun) = delivered(&target, WARM_UP).await?;
+    let before = meter.read()?;
+    let (last, ended) = delivered(&target, events).await?;
+    let cpu = meter.since(&before)?;
+    let peak = peak_memory(listener.pid())?;
+    // It acknowledges what it holds before it ends.
+    listener.terminate().await;
+    let (requests, left) = (target.requests(), stage.queue.purge().await?);
+    ensure!(
+        requests == events && left == 0,
+        "of {events} events {requests} came to the target, and {left} were left"
+    );
+    let measured = (last - first) as f64;
+    let mut figures: Vec<Figure> =
+        vec![("events/s".into(), measured / (ended - begun).as_secs_f64())];
+    figures.push(("own peak memory, MB".into(), megabytes(peak)));
+    figures.extend(cpu.into_iter().map(|(process, time)| {
+        let name = format!("{process} CPU, µs/event");
+        (name.into(), time.as_secs_f64() * 1e6 / measured)
+    }));
+    Ok(figures)
+}
+
+/// Waits for so many deliveries, and returns how many these are by then, and when that was.
+async fn delivered(target: &NullTarget, least: u64) -> anyhow::Result<(u64, Instant)> {
+    let mut moved = (0, Instant::now());
+    loop {
+        let now = (target.requests(), Instant::now());
+        if now.0 >= least {
+            return Ok(now);
+        }
+        if now.0 > moved.0 {
+            moved = now;
+        }
+        ensure!(
+            moved.1.elapsed() < STANDSTILL,
+            "after {} of {least} events no more are delivered",
+            now.0
+        );
+        sleep(PAUSE).await;
+    }
+}
+
+/// Publishes so many events into the queue.
+async fn fill(stage: &Stage, events: u64) -> anyhow::Result<()> {
+    let url: AmqpUrl = stage.amqp_url().parse()?;
+    let connection = Connection::open("bench", &url);
+    let publisher = Publisher::start(&connection, Topology::events());
+    let mut tasks = JoinSet::new();
+    for task in 0..PUBLISHES {
+        let publisher = publisher.clone();
+        let share = events / PUBLISHES + u64::from(task < events % PUBLISHES);
+        tasks.spawn(async move {
+            let data = event::data();
+            for _ in 0..share {
+                let message = event::event(&data).into_message(&event::KEY);
+                publisher.publish(message, DEADLINE).await?;
+            }
+            anyhow::Ok(())
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    connection.close().await;
+    eventually("the queue holds them", DEADLINE, || async {
+        let ready = stage.queue.ready().await.ok()?;
+        (ready == events).then_some(())
+    })
+    .await;
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! A virtual host with the queue of a route as the suite declares it, and services on it.
+
+use anyhow::Context as _;
+use messaging::topology::route_queue;
+use tempfile::TempDir;
+use tests::{
+    process::Process,
+    rabbitmq::{Node, VirtualHost},
+};
+
+use crate::queue::Queue;
+
+/// The route whose queue everybody publishes into.
+const ROUTE: &str = "logs";
+/// Where nobody listens.
+const NOBODY: &str = "http://127.0.0.1:1";
+
+/// The stage of one scenario.
+pub(crate) struct Stage {
+    pub(crate) virtual_host: VirtualHost,
+    pub(crate) queue: Queue,
+    pub(crate) dir: TempDir,
+}
+
+impl Stage {
+    /// Makes it, with the queue.
+    pub(crate) async fn make(node: &Node) -> anyhow::Result<Self> {
+        let virtual_host = node.virtual_host().await;
+        let dir = tempfile::tempdir().context("a directory")?;
+        let queue = Queue::open(&virtual_host.url, route_queue(ROUTE)).await?;
+        let stage = Self {
+            virtual_host,
+            queue,
+            dir,
+        };
+        // The listener declares it.
+        let mut listener = stage.listener(NOBODY, "").await?;
+        listener.ready().await;
+        listener.kill().await;
+        Ok(stage)
+    }
+
+    /// Starts a listener whose one route leads to `target`, with `options` in the words of the file.
+    pub(crate) async fn listener(&self, target: &str, options: &str) -> anyhow::Result<Process> {
+        let file = self.dir.path().join("routes.toml");
+        let route = format!(
+            "[[route]]\nname = \"{ROUTE}\"\nbindings = [\"log.#\"]\ntarget = \"{target}\"\n{options}\n"
+        );
+        std::fs::write(&file, route).context("the routes file")?;
+        let environment = [
+            ("AMQP_URL", self.amqp_url()),
+            ("ROUTES_FILE", &file.display().to_string()),
+            ("LOGGER_URL", NOBODY),
+            ("AUTH_URL", NOBODY),
+            ("DEAD_LETTERS", "queue"),
+        ];
+        Ok(Process::start("listener-service", self.dir.path(), &environment).await)
+    }
+
+    /// Starts a broker and waits until it is ready.
+    pub(crate) async fn broker(&self) -> Process {
+        let environment = [("AMQP_URL", self.amqp_url())];
+        let broker = Process::start("broker-service", self.dir.path(), &environment).await;
+        broker.ready().await;
+        broker
+    }
+
+    pub(crate) fn amqp_url(&self) -> &str {
+        &self.virtual_host.url
+    }
+
+    /// Empties the queue, and checks that it held as many events as were accepted.
+    pub(crate) async fn check_held(&self, accepted: u64) -> anyhow::Result<()> {
+        let held = self.queue.purge().await?;
+        anyhow::ensure!(
+            held == accepted,
+            "{accepted} events were accepted, and the queue held {held}"
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,103 @@
+//! What the figures were measured on.
+
+use std::{fmt, process::Command};
+
+use anyhow::Context as _;
+
+use crate::lab::Lab;
+
+/// What a reader needs to judge the figures, and to repeat them.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Versions {
+    rabbitmq: String,
+    erlang: String,
+    rustc: String,
+    commit: String,
+    peers: Vec<String>,
+    cores: usize,
+    processor: String,
+    /// Of other programs, before anything is measured.
+    load: String,
+    date: String,
+    command: String,
+}
+
+impl Versions {
+    pub(crate) async fn read(lab: &Lab, scenario: &str) -> anyhow::Result<Self> {
+        let (rabbitmq, erlang) = lab.node.virtual_host().await.management.versions().await;
+        let mut peers = Vec::new();
+        for peer in &lab.peers {
+            peers.push(peer.versions().await?);
+        }
+        let mut command = format!("scripts/bench --rounds {}", lab.plan.rounds);
+        if let Some(seconds) = lab.plan.seconds {
+            command += &format!(" --seconds {seconds}");
+        }
+        Ok(Self {
+            rabbitmq,
+            erlang,
+            rustc: output("rustc", &["--version"])?,
+            commit: output("git", &["describe", "--always", "--dirty"])?,
+            peers,
+            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            processor: processor(),
+            load: lab.load.clone(),
+            date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
+            command: format!("{command} {scenario}"),
+        })
+    }
+}
+
+impl fmt::Display for Versions {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            rabbitmq,
+            erlang,
+            rustc,
+            commit,
+            peers,
+            cores,
+            processor,
+            load,
+            date,
+            command,
+        } = self;
+        write!(
+            formatter,
+            "Medians (least–most). RabbitMQ {rabbitmq} with Erlang {erlang}, {rustc}, commit {commit}, release builds",
+        )?;
+        for peer in peers {
+            write!(formatter, "; {peer}")?;
+        }
+        write!(
+            formatter,
+            ". All processes on one machine of {cores} cores ({processor}), over loopback, with a load of {load} from others before the start; {date}; `{command}`."
+        )
+    }
+}
+
+/// The load average of the last minute, as Linux tells it.
+pub(crate) fn load() -> String {
+    let averages = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let minute = averages.split(' ').next();
+    minute.unwrap_or_default().to_owned()
+}
+
+/// The model of the processor, as Linux tells it.
+fn processor() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"));
+    let model = line.and_then(|line| line.split_once(':'));
+    model.map_or_else(
+        || "unknown".to_owned(),
+        |(_, model)| model.trim().to_owned(),
+    )
+}
+
+fn output(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new(program).args(arguments).output();
+    let text = String::from_utf8(output.with_context(|| program.to_owned())?.stdout)?;
+    Ok(text.trim().to_owned())
+}
