@@ -79,7 +79,7 @@ impl Ceiling {
     }
 
     fn meter(self) -> Meter {
-        let own = ("its", std::process::id());
+        let own = ("own", std::process::id());
         Meter::new([own, ("RabbitMQ", self.rabbitmq_pid)])
     }
 

@@ -21,7 +21,8 @@ use crate::{
 };
 
 const SECONDS: u16 = 60;
-const CONNECTIONS: usize = 64;
+/// More than are ever busy: a request that waits for a connection is late as any other.
+const CONNECTIONS: usize = 256;
 /// Events a second.
 const RATES: [u32; 2] = [1_000, 5_000];
 /// For what is still under way after the last request.
@@ -125,6 +126,7 @@ impl Chain {
                 "accepted, events/s".into(),
                 outcome.events as f64 / outcome.seconds,
             ),
+            ("stored, events/s".into(), waiting.stored_per_second),
             ("to the 202: p50, ms".into(), outcome.latency.p50),
             ("to the 202: p99, ms".into(), outcome.latency.p99),
             ("to the store: p50, ms".into(), stored.p50),
@@ -151,13 +153,16 @@ impl Chain {
     /// Looks every second how many events wait in the queue, until the end of the window. Those
     /// that the listener has in hand are not among them; they are as many as its prefetch at most.
     async fn waiting(&self, window: Window) -> anyhow::Result<Waiting> {
-        let mut waiting = Waiting { most: 0, last: 0 };
+        let mut waiting = Waiting::default();
         sleep_until(window.start).await;
+        let before = self.stored().await?;
         while Instant::now() < window.end {
             sleep_until(window.end.min(Instant::now() + LOOK)).await;
             waiting.last = self.queue.ready().await?;
             waiting.most = waiting.most.max(waiting.last);
         }
+        let stored = self.stored().await? - before;
+        waiting.stored_per_second = stored as f64 / window.seconds();
         Ok(waiting)
     }
 
@@ -188,8 +193,10 @@ impl Chain {
     }
 }
 
-/// Events that no consumer has yet.
+/// Events that no consumer has yet, and those that are stored meanwhile.
+#[derive(Default)]
 struct Waiting {
     most: u64,
     last: u64,
+    stored_per_second: f64,
 }

@@ -89,7 +89,7 @@ pub(crate) async fn deliver(
     let target = NullTarget::start()?;
     let mut listener = start(&format!("http://{}/", target.addr)).await?;
     let meter = Meter::new([
-        ("its", listener.pid()),
+        ("own", listener.pid()),
         ("RabbitMQ", lab.node.pid()),
         ("target", std::process::id()),
     ]);
@@ -108,11 +108,11 @@ pub(crate) async fn deliver(
     let measured = (last - first) as f64;
     let mut figures: Vec<Figure> =
         vec![("events/s".into(), measured / (ended - begun).as_secs_f64())];
+    figures.push(("own peak memory, MB".into(), megabytes(peak)));
     figures.extend(cpu.into_iter().map(|(process, time)| {
         let name = format!("{process} CPU, µs/event");
         (name.into(), time.as_secs_f64() * 1e6 / measured)
     }));
-    figures.push(("its peak memory, MB".into(), megabytes(peak)));
     Ok(figures)
 }
 

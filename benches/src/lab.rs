@@ -1,13 +1,16 @@
 //! What all scenarios share: one RabbitMQ, how long and how often is measured, and the progress.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, panic::AssertUnwindSafe, time::Duration};
 
+use anyhow::anyhow;
+use futures_util::FutureExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use tests::rabbitmq::Node;
 
 use crate::{
     peer::Peer,
-    report::{Ratio, Report, Sample},
+    report::{Figure, Ratio, Report, Sample},
+    versions,
 };
 
 /// Before what is measured.
@@ -43,11 +46,13 @@ pub(crate) struct Lab {
     pub(crate) plan: Plan,
     pub(crate) peers: Vec<Peer>,
     pub(crate) progress: ProgressBar,
+    /// What else the machine did before the start.
+    pub(crate) load: String,
 }
 
 impl Lab {
     pub(crate) async fn open(plan: Plan, peers: Vec<Peer>) -> Self {
-        let progress = progress();
+        let (progress, load) = (progress(), versions::load());
         progress.set_message("RabbitMQ starts");
         let node = Node::start().await;
         Self {
@@ -55,6 +60,7 @@ impl Lab {
             plan,
             peers,
             progress,
+            load,
         }
     }
 
@@ -64,7 +70,7 @@ impl Lab {
         &self,
         mut report: Report,
         contenders: &[(Cow<'static, str>, T)],
-        measure: impl AsyncFn(&T) -> anyhow::Result<Vec<(Cow<'static, str>, f64)>>,
+        measure: impl AsyncFn(&T) -> anyhow::Result<Vec<Figure>>,
     ) -> Report {
         let scenario = report.scenario;
         report.contenders = contenders.iter().map(|(name, _)| name.clone()).collect();
@@ -76,7 +82,9 @@ impl Lab {
             for (contender, what) in turns {
                 let message = format!("{scenario}, round {} of {rounds}: {contender}", round + 1);
                 self.progress.set_message(message);
-                match measure(&what).await {
+                // A panic of the harness is the failure of one run; what it was is on stderr.
+                let measured = AssertUnwindSafe(measure(&what)).catch_unwind();
+                match measured.await.unwrap_or_else(|_| Err(anyhow!("a panic"))) {
                     Ok(figures) => report.samples.push(Sample {
                         round,
                         contender,

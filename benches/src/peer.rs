@@ -3,8 +3,8 @@
 
 use std::{env, net::SocketAddr, path::Path, process::Stdio};
 
+use ::tests::{port, program::Program};
 use anyhow::{Context as _, bail};
-use tests::{port, program::Program};
 use tokio::process::Command;
 
 /// The lines of `scripts/bench-peers`: a name, and the command that starts it.

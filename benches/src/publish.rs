@@ -110,7 +110,7 @@ fn ratios(peers: &[Peer]) -> Vec<Ratio> {
     for peer in peers {
         ratios.push(ratio("events/s", &peer.name));
         ratios.push(ratio("p99, ms", &peer.name));
-        ratios.push(ratio("its CPU, µs/event", &peer.name));
+        ratios.push(ratio("own CPU, µs/event", &peer.name));
     }
     ratios
 }
@@ -155,7 +155,7 @@ pub(crate) async fn http(
     pid: u32,
 ) -> anyhow::Result<Vec<Figure>> {
     let meter = Meter::new([
-        ("its", pid),
+        ("own", pid),
         ("RabbitMQ", lab.node.pid()),
         ("generator", std::process::id()),
     ]);
@@ -184,7 +184,8 @@ async fn ceiling(
         .args(["--length-ms", &millis(lab.plan.length(SECONDS))])
         .env("AMQP_URL", stage.amqp_url());
     let lines = Program::start("ceiling", command).succeed().await;
-    let line = lines.last().context("the ceiling printed nothing")?;
+    let line = lines.iter().find(|line| line.starts_with('['));
+    let line = line.with_context(|| format!("the ceiling printed {lines:?}"))?;
     let measured: (Outcome, u64) = serde_json::from_str(line).with_context(|| line.clone())?;
     let (outcome, peak) = measured;
     figures(stage, &outcome, peak).await
@@ -192,13 +193,13 @@ async fn ceiling(
 
 /// Checks an outcome against what the queue holds, and against what nobody may be answered.
 async fn figures(stage: &Stage, outcome: &Outcome, peak: u64) -> anyhow::Result<Vec<Figure>> {
-    stage.check_held(outcome.accepted).await?;
     if let Some(refusal) = &outcome.refusal {
         bail!(
             "{} requests were not accepted, the first one: {refusal}",
             outcome.refused
         );
     }
+    stage.check_held(outcome.accepted).await?;
     let mut figures: Vec<Figure> = vec![
         ("events/s".into(), outcome.events as f64 / outcome.seconds),
         ("p50, ms".into(), outcome.latency.p50),
@@ -209,8 +210,8 @@ async fn figures(stage: &Stage, outcome: &Outcome, peak: u64) -> anyhow::Result<
         figures.push(("p99 corrected, ms".into(), corrected.p99));
         figures.push(("p99.9 corrected, ms".into(), corrected.p999));
     }
+    figures.push(("own peak memory, MB".into(), megabytes(peak)));
     figures.extend(outcome.cpu_figures());
-    figures.push(("its peak memory, MB".into(), megabytes(peak)));
     Ok(figures)
 }
 

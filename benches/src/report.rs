@@ -182,7 +182,7 @@ Text.
 
 **c is missing**
 ";
-        let squeeze = |text: &str| text.replace(' ', "").replace('-', "");
+        let squeeze = |text: &str| text.replace([' ', '-'], "");
         assert_eq!(squeeze(&report.markdown()), squeeze(shown));
     }
 }

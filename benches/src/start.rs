@@ -50,6 +50,6 @@ async fn start(lab: &Lab, service: &'static str) -> anyhow::Result<Vec<Figure>> 
     virtual_host.management.delete_virtual_host().await;
     Ok(vec![
         ("ready after, ms".into(), took.as_secs_f64() * 1000.0),
-        ("its memory then, MB".into(), megabytes(peak)),
+        ("own memory then, MB".into(), megabytes(peak)),
     ])
 }

@@ -16,6 +16,8 @@ pub(crate) struct Versions {
     peers: Vec<String>,
     cores: usize,
     processor: String,
+    /// Of other programs, before anything is measured.
+    load: String,
     date: String,
     command: String,
 }
@@ -39,6 +41,7 @@ impl Versions {
             peers,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             processor: processor(),
+            load: lab.load.clone(),
             date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
             command: format!("{command} {scenario}"),
         })
@@ -55,6 +58,7 @@ impl fmt::Display for Versions {
             peers,
             cores,
             processor,
+            load,
             date,
             command,
         } = self;
@@ -67,9 +71,16 @@ impl fmt::Display for Versions {
         }
         write!(
             formatter,
-            ". All processes on one machine of {cores} cores ({processor}), over loopback; {date}; `{command}`."
+            ". All processes on one machine of {cores} cores ({processor}), over loopback, with a load of {load} from others before the start; {date}; `{command}`."
         )
     }
+}
+
+/// The load average of the last minute, as Linux tells it.
+pub(crate) fn load() -> String {
+    let averages = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let minute = averages.split(' ').next();
+    minute.unwrap_or_default().to_owned()
 }
 
 /// The model of the processor, as Linux tells it.
