@@ -123,7 +123,7 @@ impl Ceiling {
 }
 
 async fn publish(publisher: Publisher, window: Window, tally: Arc<Mutex<Tally>>) {
-    let data = event::data();
+    let data = event::data(event::BYTES);
     loop {
         let due = Instant::now();
         if due >= window.end {
@@ -145,7 +145,7 @@ async fn publish(publisher: Publisher, window: Window, tally: Arc<Mutex<Tally>>)
 async fn pipeline(channel: Channel, outstanding: usize, window: Window) -> anyhow::Result<Tally> {
     let mut tally = Tally::new(window);
     let mut unconfirmed = VecDeque::with_capacity(outstanding);
-    let (data, properties) = (event::data(), properties());
+    let (data, properties) = (event::data(event::BYTES), properties());
     loop {
         let due = Instant::now();
         let is_over = due >= window.end;
@@ -184,7 +184,7 @@ async fn settle(
 
 /// The properties that the publisher's messages have; made once, where it makes them each time.
 fn properties() -> BasicProperties {
-    let event = event::event(&event::data());
+    let event = event::event(&event::data(event::BYTES));
     let time = event.time.clone().unwrap_or_default();
     let mut headers = FieldTable::default();
     for (name, value) in [

@@ -95,7 +95,7 @@ impl Chain {
             addr: self.broker.addr,
             connections: CONNECTIONS,
             pace: Pace::Open { per_second: rate },
-            body: event::request(),
+            body: event::request(event::BYTES),
             warm_up,
             length,
         };

@@ -9,15 +9,15 @@ pub(crate) const BYTES: usize = 256;
 pub(crate) const KEY: RoutingKey = RoutingKey::from_static("log.INFO");
 
 /// The entry itself, which the broker takes as data, byte for byte.
-pub(crate) fn data() -> Bytes {
+pub(crate) fn data(bytes: usize) -> Bytes {
     let around = r#"{"name":"event","data":""}"#.len();
-    let text = "x".repeat(BYTES - around);
+    let text = "x".repeat(bytes - around);
     format!(r#"{{"name":"event","data":"{text}"}}"#).into()
 }
 
 /// The body of the request to log it.
-pub(crate) fn request() -> Bytes {
-    let data = data();
+pub(crate) fn request(bytes: usize) -> Bytes {
+    let data = data(bytes);
     let entry = String::from_utf8_lossy(&data);
     format!(r#"{{"action":"log","log":{entry}}}"#).into()
 }
@@ -33,9 +33,9 @@ mod tests {
 
     #[test]
     fn has_the_size_that_is_reported() {
-        assert_eq!(data().len(), BYTES);
-        let request: serde_json::Value = serde_json::from_slice(&request()).unwrap();
-        let entry: serde_json::Value = serde_json::from_slice(&data()).unwrap();
+        assert_eq!(data(BYTES).len(), BYTES);
+        let request: serde_json::Value = serde_json::from_slice(&request(BYTES)).unwrap();
+        let entry: serde_json::Value = serde_json::from_slice(&data(BYTES)).unwrap();
         assert_eq!(request["log"], entry);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use messaging::{AmqpUrl, Connection, Publisher, topology::Topology};
-use tests::eventually;
+use tests::{eventually, process::Process};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep},
@@ -15,6 +15,7 @@ use crate::{
     lab::Lab,
     null_target::NullTarget,
     publish::megabytes,
+    queue::Queue,
     report::{Figure, Report},
     stage::Stage,
     usage::{Meter, peak_memory},
@@ -56,7 +57,7 @@ pub(crate) async fn measure(lab: &Lab) -> anyhow::Result<Report> {
     Ok(lab
         .rounds(report, &contenders, async |options| {
             stage.queue.purge().await?;
-            fill(&stage, events).await?;
+            fill(stage.amqp_url(), &stage.queue, events).await?;
             forward(lab, &stage, options, events).await
         })
         .await)
@@ -68,9 +69,25 @@ async fn forward(
     options: &str,
     events: u64,
 ) -> anyhow::Result<Vec<Figure>> {
+    let start = async |target: &str| stage.listener(target, options).await;
+    let figures = deliver(lab, events, start).await?;
+    let left = stage.queue.purge().await?;
+    ensure!(
+        left == 0,
+        "of {events} events {left} were left in the queue"
+    );
+    Ok(figures)
+}
+
+/// Starts a listener by `start`, which is given the target, and meters it from the warm-up to the last
+/// of so many deliveries. It is stopped then.
+pub(crate) async fn deliver(
+    lab: &Lab,
+    events: u64,
+    start: impl AsyncFn(&str) -> anyhow::Result<Process>,
+) -> anyhow::Result<Vec<Figure>> {
     let target = NullTarget::start()?;
-    let url = format!("http://{}/", target.addr);
-    let mut listener = stage.listener(&url, options).await?;
+    let mut listener = start(&format!("http://{}/", target.addr)).await?;
     let meter = Meter::new([
         ("own", listener.pid()),
         ("RabbitMQ", lab.node.pid()),
@@ -83,10 +100,10 @@ async fn forward(
     let peak = peak_memory(listener.pid())?;
     // It acknowledges what it holds before it ends.
     listener.terminate().await;
-    let (requests, left) = (target.requests(), stage.queue.purge().await?);
+    let requests = target.requests();
     ensure!(
-        requests == events && left == 0,
-        "of {events} events {requests} came to the target, and {left} were left"
+        requests == events,
+        "of {events} events {requests} came to the target"
     );
     let measured = (last - first) as f64;
     let mut figures: Vec<Figure> =
@@ -119,9 +136,9 @@ async fn delivered(target: &NullTarget, least: u64) -> anyhow::Result<(u64, Inst
     }
 }
 
-/// Publishes so many events into the queue.
-async fn fill(stage: &Stage, events: u64) -> anyhow::Result<()> {
-    let url: AmqpUrl = stage.amqp_url().parse()?;
+/// Publishes so many events, and waits until `queue` holds them.
+pub(crate) async fn fill(amqp_url: &str, queue: &Queue, events: u64) -> anyhow::Result<()> {
+    let url: AmqpUrl = amqp_url.parse()?;
     let connection = Connection::open("bench", &url);
     let publisher = Publisher::start(&connection, Topology::events());
     let mut tasks = JoinSet::new();
@@ -129,7 +146,7 @@ async fn fill(stage: &Stage, events: u64) -> anyhow::Result<()> {
         let publisher = publisher.clone();
         let share = events / PUBLISHES + u64::from(task < events % PUBLISHES);
         tasks.spawn(async move {
-            let data = event::data();
+            let data = event::data(event::BYTES);
             for _ in 0..share {
                 let message = event::event(&data).into_message(&event::KEY);
                 publisher.publish(message, DEADLINE).await?;
@@ -142,7 +159,7 @@ async fn fill(stage: &Stage, events: u64) -> anyhow::Result<()> {
     }
     connection.close().await;
     eventually("the queue holds them", DEADLINE, || async {
-        let ready = stage.queue.ready().await.ok()?;
+        let ready = queue.ready().await.ok()?;
         (ready == events).then_some(())
     })
     .await;

@@ -9,6 +9,8 @@
 )]
 
 mod ceiling;
+mod chart;
+mod curves;
 mod document;
 mod end_to_end;
 mod event;
@@ -28,14 +30,19 @@ mod tally;
 mod usage;
 mod versions;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::{
     ceiling::Ceiling,
+    curves::Curve,
     lab::{Lab, Plan},
     peer::Peer,
     report::Report,
@@ -81,13 +88,19 @@ enum Scenario {
     EndToEnd,
     /// From the start of each service to its readiness
     Start,
+    /// How the cost grows with sizes, connections, routes and a backlog: pictures, of one run each
+    Curves,
 }
 
-const ALL: [Scenario; 4] = [
+/// The folder of pictures beside a document.
+const PICTURES: &str = "performance";
+
+const ALL: [Scenario; 5] = [
     Scenario::Publish,
     Scenario::Forward,
     Scenario::EndToEnd,
     Scenario::Start,
+    Scenario::Curves,
 ];
 
 #[tokio::main]
@@ -116,13 +129,14 @@ async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     };
     let mut is_valid = true;
     for scenario in scenarios {
-        let report = scenario.measure(&lab).await?;
-        is_valid &= report.is_valid;
-        let versions = Versions::read(&lab, report.scenario).await?;
-        lab.progress.suspend(|| show(cli, &report, &versions));
-        if let Some(path) = cli.write.as_ref().filter(|_| report.is_valid) {
-            let text = format!("{}\n{versions}\n", report.markdown());
-            document::write(path, report.scenario, &text)?;
+        let found = scenario.measure(&lab).await?;
+        is_valid &= found.is_valid();
+        let versions = Versions::read(&lab, found.scenario()).await?;
+        lab.progress.suspend(|| show(cli, &found, &versions));
+        if let Some(path) = cli.write.as_ref().filter(|_| found.is_valid()) {
+            found.draw(path)?;
+            let text = format!("{}\n{versions}\n", found.markdown(Some(PICTURES)));
+            document::write(path, found.scenario(), &text)?;
         }
     }
     lab.progress.finish_and_clear();
@@ -134,25 +148,69 @@ async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn show(cli: &Cli, report: &Report, versions: &Versions) {
+fn show(cli: &Cli, found: &Found, versions: &Versions) {
     if cli.json {
-        println!("{}", json!({"report": report, "versions": versions}));
+        println!("{}", json!({"report": found, "versions": versions}));
     } else {
-        println!(
-            "## {}\n\n{}\n{versions}\n",
-            report.scenario,
-            report.markdown()
-        );
+        let text = found.markdown(None);
+        println!("## {}\n\n{text}\n{versions}\n", found.scenario());
+    }
+}
+
+/// What a scenario found.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Found {
+    Report(Report),
+    Curves(Vec<Curve>),
+}
+
+impl Found {
+    fn scenario(&self) -> &'static str {
+        match self {
+            Self::Report(report) => report.scenario,
+            Self::Curves(_) => "curves",
+        }
+    }
+
+    fn is_valid(&self) -> bool {
+        match self {
+            Self::Report(report) => report.is_valid,
+            Self::Curves(_) => true,
+        }
+    }
+
+    fn markdown(&self, pictures: Option<&str>) -> String {
+        match self {
+            Self::Report(report) => report.markdown(),
+            Self::Curves(curves) => {
+                let curves: Vec<_> = curves
+                    .iter()
+                    .map(|curve| curve.markdown(pictures))
+                    .collect();
+                curves.join("\n")
+            }
+        }
+    }
+
+    /// Draws what there is to draw beside the document.
+    fn draw(&self, document: &Path) -> anyhow::Result<()> {
+        let Self::Curves(curves) = self else {
+            return Ok(());
+        };
+        let folder = document.with_file_name(PICTURES);
+        curves.iter().try_for_each(|curve| curve.draw(&folder))
     }
 }
 
 impl Scenario {
-    async fn measure(self, lab: &Lab) -> anyhow::Result<Report> {
-        match self {
-            Self::Publish => publish::measure(lab).await,
-            Self::Forward => forward::measure(lab).await,
-            Self::EndToEnd => end_to_end::measure(lab).await,
-            Self::Start => start::measure(lab).await,
-        }
+    async fn measure(self, lab: &Lab) -> anyhow::Result<Found> {
+        Ok(Found::Report(match self {
+            Self::Publish => publish::measure(lab).await?,
+            Self::Forward => forward::measure(lab).await?,
+            Self::EndToEnd => end_to_end::measure(lab).await?,
+            Self::Start => start::measure(lab).await?,
+            Self::Curves => return Ok(Found::Curves(curves::measure(lab).await?)),
+        }))
     }
 }

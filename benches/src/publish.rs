@@ -3,6 +3,7 @@
 use std::{borrow::Cow, net::SocketAddr};
 
 use anyhow::{Context as _, bail};
+use bytes::Bytes;
 use tests::program::Program;
 use tokio::process::Command;
 
@@ -43,14 +44,28 @@ pub(crate) async fn measure(lab: &Lab) -> anyhow::Result<Report> {
                     ceiling(lab, &stage, *kind, *outstanding).await
                 }
                 Contender::Broker => {
-                    let mut broker = stage.broker().await;
-                    let figures = http(lab, &stage, broker.addr, broker.pid()).await;
+                    let mut broker = stage.broker(&[]).await;
+                    let load = load(
+                        lab,
+                        broker.addr,
+                        CONNECTIONS,
+                        event::request(event::BYTES),
+                        SECONDS,
+                    );
+                    let figures = http(lab, &stage, load, broker.pid()).await;
                     broker.kill().await;
                     figures
                 }
                 Contender::Peer(peer) => {
                     let (addr, program) = peer.start(stage.amqp_url()).await;
-                    let figures = http(lab, &stage, addr, program.pid()).await;
+                    let load = load(
+                        lab,
+                        addr,
+                        CONNECTIONS,
+                        event::request(event::BYTES),
+                        SECONDS,
+                    );
+                    let figures = http(lab, &stage, load, program.pid()).await;
                     program.kill().await;
                     figures
                 }
@@ -114,15 +129,31 @@ fn text(lab: &Lab) -> String {
     )
 }
 
-async fn http(lab: &Lab, stage: &Stage, addr: SocketAddr, pid: u32) -> anyhow::Result<Vec<Figure>> {
-    let load = Load {
+/// Requests with `body`, each after the answer to the one before.
+pub(crate) fn load(
+    lab: &Lab,
+    addr: SocketAddr,
+    connections: usize,
+    body: Bytes,
+    seconds: u16,
+) -> Load {
+    Load {
         addr,
-        connections: CONNECTIONS,
+        connections,
         pace: Pace::Closed,
-        body: event::request(),
-        warm_up: lab.plan.warm_up(SECONDS),
-        length: lab.plan.length(SECONDS),
-    };
+        body,
+        warm_up: lab.plan.warm_up(seconds),
+        length: lab.plan.length(seconds),
+    }
+}
+
+/// Puts a load on the process `pid`, and checks what the queue holds then.
+pub(crate) async fn http(
+    lab: &Lab,
+    stage: &Stage,
+    load: Load,
+    pid: u32,
+) -> anyhow::Result<Vec<Figure>> {
     let meter = Meter::new([
         ("own", pid),
         ("RabbitMQ", lab.node.pid()),

@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use lapin::{
     Channel, Connection, ConnectionProperties,
-    options::{QueueDeclareOptions, QueuePurgeOptions},
+    options::{QueueDeclareOptions, QueueDeleteOptions, QueuePurgeOptions},
     types::FieldTable,
 };
 
@@ -38,6 +38,16 @@ impl Queue {
             self.channel
                 .queue_declare(self.name.as_str().into(), passive, FieldTable::default());
         Ok(declare.await?.message_count().into())
+    }
+
+    /// Removes it.
+    pub(crate) async fn delete(&self) -> anyhow::Result<()> {
+        let options = QueueDeleteOptions::default();
+        let delete = self
+            .channel
+            .queue_delete(self.name.as_str().into(), options);
+        delete.await?;
+        Ok(())
     }
 
     /// Removes all messages that wait for a consumer, and returns how many these were.

@@ -65,7 +65,7 @@ async fn sample(client: &Client, post: &str, get: &str, due: Instant) -> anyhow:
     let request = client
         .post(post)
         .header(header::CONTENT_TYPE, "application/json");
-    let answer = http::read(request.body(event::request()).send().await?).await;
+    let answer = http::read(request.body(event::request(event::BYTES)).send().await?).await;
     ensure!(
         answer.status == StatusCode::ACCEPTED,
         "a sample was not accepted: {} {}",

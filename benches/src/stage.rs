@@ -42,11 +42,16 @@ impl Stage {
 
     /// Starts a listener whose one route leads to `target`, with `options` in the words of the file.
     pub(crate) async fn listener(&self, target: &str, options: &str) -> anyhow::Result<Process> {
-        let file = self.dir.path().join("routes.toml");
         let route = format!(
             "[[route]]\nname = \"{ROUTE}\"\nbindings = [\"log.#\"]\ntarget = \"{target}\"\n{options}\n"
         );
-        std::fs::write(&file, route).context("the routes file")?;
+        self.listener_of(&route).await
+    }
+
+    /// Starts a listener with a file of `routes`.
+    pub(crate) async fn listener_of(&self, routes: &str) -> anyhow::Result<Process> {
+        let file = self.dir.path().join("routes.toml");
+        std::fs::write(&file, routes).context("the routes file")?;
         let environment = [
             ("AMQP_URL", self.amqp_url()),
             ("ROUTES_FILE", &file.display().to_string()),
@@ -57,9 +62,9 @@ impl Stage {
         Ok(Process::start("listener-service", self.dir.path(), &environment).await)
     }
 
-    /// Starts a broker and waits until it is ready.
-    pub(crate) async fn broker(&self) -> Process {
-        let environment = [("AMQP_URL", self.amqp_url())];
+    /// Starts a broker, configured by `environment`, and waits until it is ready.
+    pub(crate) async fn broker(&self, environment: &[(&str, &str)]) -> Process {
+        let environment = [&[("AMQP_URL", self.amqp_url())], environment].concat();
         let broker = Process::start("broker-service", self.dir.path(), &environment).await;
         broker.ready().await;
         broker

@@ -70,13 +70,22 @@ impl Meter {
 
 /// The most memory that a process has had resident, in bytes.
 pub(crate) fn peak_memory(pid: u32) -> anyhow::Result<u64> {
-    let path = format!("/proc/{pid}/status");
-    let status = fs::read_to_string(&path).context(path)?;
-    peak(&status).with_context(|| format!("no VmHWM of process {pid}"))
+    resident(pid, "VmHWM:")
 }
 
-fn peak(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+/// The memory that a process has resident now, in bytes.
+pub(crate) fn memory(pid: u32) -> anyhow::Result<u64> {
+    resident(pid, "VmRSS:")
+}
+
+fn resident(pid: u32, field: &str) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let status = fs::read_to_string(&path).context(path)?;
+    bytes(&status, field).with_context(|| format!("no {field} of process {pid}"))
+}
+
+fn bytes(status: &str, field: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kibibytes: u64 = line?.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kibibytes * 1024)
 }
@@ -107,7 +116,8 @@ mod tests {
         assert_eq!(ticks(stat), Some(154));
         assert_eq!(ticks("7 (a) S 1"), None);
         let status = "Name:\tx\nVmPeak:\t  9 kB\nVmHWM:\t  20 kB\nVmRSS:\t  10 kB\n";
-        assert_eq!(peak(status), Some(20 * 1024));
+        assert_eq!(bytes(status, "VmHWM:"), Some(20 * 1024));
+        assert_eq!(bytes(status, "VmRSS:"), Some(10 * 1024));
     }
 
     #[test]
