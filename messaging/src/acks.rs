@@ -146,7 +146,7 @@ mod tests {
         ) {
             let mut acks = Acks::default();
             let (mut last, mut in_hand, mut done) = (0, Vec::new(), BTreeSet::new());
-            let mut check = |acks: &mut Acks, in_hand: &[u64], done: &mut BTreeSet<u64>| {
+            let check = |acks: &mut Acks, in_hand: &[u64], done: &mut BTreeSet<u64>| {
                 for Ack { tag, multiple } in acks.group() {
                     prop_assert!(done.remove(&tag), "{tag} is unknown");
                     if multiple {

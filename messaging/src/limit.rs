@@ -125,63 +125,65 @@ impl Drop for Slot<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::{cell::RefCell, time::Duration};
+
     use futures_util::{FutureExt as _, future::join_all};
+    use tokio::time::{Instant, sleep, timeout};
 
     use super::*;
 
-    fn limit_of(limit: &Limit) -> usize {
-        limit.lock().limit
+    /// How many attempts begin in each second, of more than there can be, where each takes a second
+    /// and is answered if it began in one of `answered`.
+    async fn begun(limit: &Limit, answered: impl Fn(usize) -> bool) -> Vec<usize> {
+        const SECONDS: usize = 8;
+        let (start, begun) = (Instant::now(), RefCell::new(vec![0; SECONDS]));
+        let attempts = (0..2_000).map(async |_| {
+            let slot = limit.slot().await;
+            let second = start.elapsed().as_millis() as usize / 1_000;
+            begun.borrow_mut()[second] += 1;
+            sleep(Duration::from_secs(1)).await;
+            if answered(second) {
+                slot.answered();
+            } else {
+                slot.overloaded();
+            }
+        });
+        let end = Duration::from_millis(1_000 * SECONDS as u64 - 500);
+        assert!(timeout(end, join_all(attempts)).await.is_err());
+        begun.into_inner()
     }
 
-    /// As many attempts at once as there may be, all with the same end.
-    async fn round(limit: &Limit, end: impl Fn(&Slot<'_>)) -> usize {
-        let slots: Vec<_> = std::iter::from_fn(|| limit.slot().now_or_never()).collect();
-        assert!(slots.len() <= limit.max);
-        slots.iter().for_each(&end);
-        slots.len()
-    }
-
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn grows_to_its_most_while_it_holds_attempts_back() {
-        let limit = Limit::new(100);
-        for expected in [8, 16, 32, 64, 100, 100] {
-            assert_eq!(round(&limit, Slot::answered).await, expected);
-        }
+        let all = begun(&Limit::new(100), |_| true).await;
+        assert_eq!(all, [8, 16, 32, 64, 100, 100, 100, 100]);
+        assert_eq!(begun(&Limit::new(1), |_| true).await, [1; 8]);
         let idle = Limit::new(100);
         for _ in 0..1_000 {
             idle.slot().await.answered();
         }
-        assert_eq!(limit_of(&idle), START);
-        assert_eq!(round(&Limit::new(1), Slot::answered).await, 1);
+        assert_eq!(idle.lock().limit, START);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn falls_by_half_for_each_round_that_overloads_and_grows_slowly_then() {
-        let limit = Limit::new(100);
-        for _ in 0..4 {
-            round(&limit, Slot::answered).await;
-        }
-        for expected in [100, 50, 25, 12, 6, 3, 1, 1] {
-            assert_eq!(round(&limit, Slot::overloaded).await, expected);
-        }
-        for expected in [1, 2, 3, 4] {
-            assert_eq!(round(&limit, Slot::answered).await, expected);
-        }
+        let all = begun(&Limit::new(100), |second| !(2..5).contains(&second)).await;
+        assert_eq!(all, [8, 16, 32, 16, 8, 4, 5, 6]);
+        let all = begun(&Limit::new(100), |_| false).await;
+        assert_eq!(all, [8, 4, 2, 1, 1, 1, 1, 1]);
     }
 
     #[tokio::test]
     async fn what_is_under_way_when_it_falls_leaves_its_slots_to_nobody() {
         let limit = Limit::new(8);
-        let slots = join_all((0..8).map(|_| limit.slot())).await;
+        let mut slots = join_all((0..8).map(|_| limit.slot())).await;
         slots[0].overloaded();
-        let mut slots = slots.into_iter();
         for _ in 0..4 {
-            slots.next();
+            slots.pop();
             assert!(limit.slot().now_or_never().is_none());
         }
-        slots.next();
-        assert!(limit.slot().now_or_never().is_some());
         drop(slots);
-        assert_eq!(round(&limit, |_| ()).await, 4);
+        let free = std::iter::from_fn(|| limit.slot().now_or_never());
+        assert_eq!(free.collect::<Vec<_>>().len(), 4);
     }
 }
