@@ -60,6 +60,7 @@ impl Activity {
     pub(crate) async fn idle(&self, limit: Duration, grace: Duration, make_room: &Notify) {
         let Shared { counts, .. } = &*self.0;
         let grace = grace.min(limit);
+        let watched_since = Instant::now();
         loop {
             let Counts {
                 begun,
@@ -67,7 +68,7 @@ impl Activity {
                 changed_at,
                 ..
             } = *lock(counts);
-            sleep_until(changed_at + grace).await;
+            sleep_until(changed_at.max(watched_since) + grace).await;
             let changed = self.0.until(|now| (now.begun, now.ended) != (begun, ended));
             if begun > ended {
                 changed.await;
