@@ -114,7 +114,8 @@ impl Ceiling {
             .await?;
         let window = self.window();
         let meter = self.meter();
-        let publishing = tokio::spawn(pipeline(channel, self.outstanding, window));
+        // Its last clone would close it as it goes, in a race with the connection.
+        let publishing = tokio::spawn(pipeline(channel.clone(), self.outstanding, window));
         let cpu = meter.over(window).await?;
         let tally = publishing.await??;
         connection.close(200, "done".into()).await?;
