@@ -18,8 +18,8 @@ const FIGURES: [(&str, &str); 5] = [
     ("events/s", "events/s"),
     ("p50, ms", "p50, ms"),
     ("p99, ms", "p99, ms"),
-    ("its CPU, µs/event", "CPU of the broker, µs/event"),
-    ("its peak memory, MB", "peak memory of the broker, MB"),
+    ("own CPU, µs/event", "CPU of the broker, µs/event"),
+    ("own peak memory, MB", "peak memory of the broker, MB"),
 ];
 
 pub(super) async fn measure(lab: &Lab) -> anyhow::Result<Curve> {

@@ -20,8 +20,8 @@ const SECONDS: u16 = 4;
 /// By the names that they are measured under, and those that they are shown by.
 const FIGURES: [(&str, &str); 3] = [
     ("events/s", "deliveries/s"),
-    ("its CPU, µs/event", "CPU of the listener, µs/delivery"),
-    ("its peak memory, MB", "peak memory of the listener, MB"),
+    ("own CPU, µs/event", "CPU of the listener, µs/delivery"),
+    ("own peak memory, MB", "peak memory of the listener, MB"),
 ];
 
 pub(super) async fn measure(lab: &Lab) -> anyhow::Result<Curve> {
