@@ -53,7 +53,7 @@ pub(crate) async fn measure(lab: &Lab) -> anyhow::Result<Vec<Curve>> {
 impl Curve {
     /// The text and the table, with the picture where one was drawn.
     pub(crate) fn markdown(&self, pictures: Option<&str>) -> String {
-        let mut text = format!("### {}\n\n{}\n\n", capital(self.axis), self.text);
+        let mut text = format!("### {}\n\n{}\n\n", capital(self.name), self.text);
         if let Some(folder) = pictures {
             let _ = write!(text, "![{}]({folder}/{}.svg)\n\n", self.axis, self.name);
         }
