@@ -44,8 +44,10 @@ pub(crate) async fn handle(
             action: Action::Auth,
             log: None,
             auth: Some(credentials),
+        } => {
             // Boxed: its state is large, and every request would carry room for it.
-        } => Box::pin(auth::auth(&app, credentials)).await,
+            Box::pin(auth::auth(&app, credentials)).await
+        }
         Envelope { action, .. } => {
             let member = match action {
                 Action::Log => "log",

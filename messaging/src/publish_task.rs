@@ -100,12 +100,14 @@ impl PublishTask {
                     let since = blocked_since.unwrap_or_else(Instant::now);
                     blocked_since = blocked.map(|_reason| since);
                 }
-                _time = look.tick(), if window.len() > 0 => {
+                _time = look.tick(), if window.len() > 0 || blocked_since.is_some() => {
                     window.check_deadline()?;
                     if blocked_since.is_some_and(|since| since.elapsed() > STALL)
                         && let Some(reason) = channel.blocked()
                     {
                         window.stall(&reason);
+                        // A job may have come in the moment in which the block was noticed.
+                        self.refuse_queued(&PublishError::Blocked(reason));
                     }
                 }
                 job = self.queue.recv(), if window.len() < IN_FLIGHT_MAX && blocked_since.is_none() => {

@@ -3,13 +3,13 @@
 pub(super) mod one;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use service_kit::json::check_headers;
+use service_kit::posted::Posted;
 use service_kit::problem::Problem;
 use store::StoreError;
 
@@ -22,8 +22,7 @@ use crate::routes::{App, json_answer, unavailable, unreadable};
 /// Answers 201 for a death that is new, 200 for the one that is known, both after the commit.
 pub(super) async fn create(
     State(App { dead_letters, .. }): State<App>,
-    headers: HeaderMap,
-    body: Bytes,
+    Posted { headers, body }: Posted,
 ) -> Result<Response, Problem> {
     check_headers(&headers)?;
     let dead_letter = off_the_async_threads(move || dead_letter::read(&body)).await?;

@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
 use serde::Serialize;
 use service_kit::json::check_encoding;
+use service_kit::posted::Posted;
 use service_kit::problem::Problem;
 
 use crate::cloud_event;
@@ -20,8 +21,7 @@ use crate::table::{InsertError, Stored};
 /// and 409 where the id belongs to another one: the first event with an id stays.
 pub(super) async fn create(
     State(App { writer, .. }): State<App>,
-    headers: HeaderMap,
-    body: Bytes,
+    Posted { headers, body }: Posted,
 ) -> Result<Response, Problem> {
     let event = read(&headers, &body)?;
     let id = event.id.clone();
