@@ -48,11 +48,10 @@ pub(crate) async fn measure(lab: &Lab) -> anyhow::Result<Report> {
     );
     let rates = RATES.map(|rate| (format!("{rate} events/s").into(), rate));
     let report = Report::new("end-to-end", text, Vec::new());
-    Ok(lab
-        .rounds(report, &rates, async |rate| {
-            Chain::start(lab).await?.measure(lab, *rate).await
-        })
-        .await)
+    lab.rounds(report, &rates, async |rate| {
+        Chain::start(lab).await?.measure(lab, *rate).await
+    })
+    .await
 }
 
 /// All that an event passes.

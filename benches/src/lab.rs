@@ -2,19 +2,25 @@
 
 use std::{borrow::Cow, panic::AssertUnwindSafe, time::Duration};
 
-use anyhow::anyhow;
+use anyhow::{anyhow, bail};
 use futures_util::FutureExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use tests::rabbitmq::Node;
+use tokio::time::{Instant, sleep};
 
 use crate::{
     peer::Peer,
     report::{Figure, Ratio, Report, Sample},
+    usage::Meter,
     versions,
 };
 
 /// Before what is measured.
 const WARM_UP: Duration = Duration::from_secs(2);
+/// RabbitMQ is at rest when it took less than this share of one core in such a time.
+const REST_SHARE: f64 = 0.1;
+const REST_LOOK: Duration = Duration::from_secs(1);
+const REST_LOOKS_MAX: usize = 60;
 
 /// How long and how often is measured.
 #[derive(clap::Args, Clone, Copy, Debug)]
@@ -64,14 +70,15 @@ impl Lab {
         }
     }
 
-    /// Measures every contender once a round. The first of a round is the second of the next one,
-    /// so that none always has the same one before it. A run that fails does not count.
+    /// Measures every contender once a round, after RabbitMQ has come to rest. The first of a round is
+    /// the second of the next one, and every other round goes backwards, so that none always has the
+    /// same one before it. A run that fails does not count.
     pub(crate) async fn rounds<T: Clone>(
         &self,
         mut report: Report,
         contenders: &[(Cow<'static, str>, T)],
         measure: impl AsyncFn(&T) -> anyhow::Result<Vec<Figure>>,
-    ) -> Report {
+    ) -> anyhow::Result<Report> {
         let scenario = report.scenario;
         report.contenders = contenders.iter().map(|(name, _)| name.clone()).collect();
         let rounds = usize::from(self.plan.rounds);
@@ -79,9 +86,13 @@ impl Lab {
         for round in 0..rounds {
             let mut turns = contenders.to_vec();
             turns.rotate_right(round % contenders.len());
+            if round % 2 == 1 {
+                turns.reverse();
+            }
             for (contender, what) in turns {
                 let message = format!("{scenario}, round {} of {rounds}: {contender}", round + 1);
                 self.progress.set_message(message);
+                self.rest().await?;
                 // A panic of the harness is the failure of one run; what it was is on stderr.
                 let measured = AssertUnwindSafe(measure(&what)).catch_unwind();
                 match measured.await.unwrap_or_else(|_| Err(anyhow!("a panic"))) {
@@ -97,7 +108,23 @@ impl Lab {
                 self.progress.inc(1);
             }
         }
-        report
+        Ok(report)
+    }
+
+    /// Waits until RabbitMQ has put away what the run before left it: the files of a queue that was
+    /// full cost it seconds, which the next contender would pay for.
+    pub(crate) async fn rest(&self) -> anyhow::Result<()> {
+        let meter = Meter::new([("RabbitMQ", self.node.pid())]);
+        for _ in 0..REST_LOOKS_MAX {
+            let begun = Instant::now();
+            let before = meter.read()?;
+            sleep(REST_LOOK).await;
+            let spent: Duration = meter.since(&before)?.iter().map(|(_, time)| *time).sum();
+            if spent < begun.elapsed().mul_f64(REST_SHARE) {
+                return Ok(());
+            }
+        }
+        bail!("RabbitMQ has not come to rest")
     }
 }
 

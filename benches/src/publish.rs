@@ -71,7 +71,7 @@ pub(crate) async fn measure(lab: &Lab) -> anyhow::Result<Report> {
                 }
             }
         })
-        .await;
+        .await?;
     for missing in ["fastify", "fastapi"] {
         if !lab.peers.iter().any(|peer| peer.name == missing) {
             report.complaints.push(format!(
@@ -120,7 +120,7 @@ fn text(lab: &Lab) -> String {
         "Events of {} bytes of data into one quorum queue, each confirmed: by `POST /handle` with the action \
          `log` on {CONNECTIONS} connections, each of which sends when it was answered; and without HTTP, by the \
          messaging library's publisher (mandatory, with a verdict for each) and by lapin alone (neither). \
-         {} s each after {} s that do not count. After each run the queue held as many events as were accepted. \
+         {} s each after {} s that do not count. Each run begins once RabbitMQ has come to rest; after it the queue held as many events as were accepted. \
          Latencies are those of a closed loop; the corrected ones add the requests that were not made while one \
          was late.",
         event::BYTES,

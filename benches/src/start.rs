@@ -29,9 +29,8 @@ pub(crate) async fn measure(lab: &Lab) -> anyhow::Result<Report> {
                 and auth make their databases, keys and users.";
     let report = Report::new("start", text.to_owned(), Vec::new());
     let services = SERVICES.map(|service| (Cow::from(service), service));
-    Ok(lab
-        .rounds(report, &services, async |service| start(lab, service).await)
-        .await)
+    lab.rounds(report, &services, async |service| start(lab, service).await)
+        .await
 }
 
 async fn start(lab: &Lab, service: &'static str) -> anyhow::Result<Vec<Figure>> {

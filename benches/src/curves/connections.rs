@@ -29,6 +29,7 @@ pub(super) async fn measure(lab: &Lab) -> anyhow::Result<Curve> {
     for connections in CONNECTIONS {
         lab.progress
             .set_message(format!("connections: {connections}"));
+        lab.rest().await?;
         let mut broker = stage.broker(&[("MAX_IN_FLIGHT", IN_FLIGHT_MAX)]).await;
         let body = event::request(event::BYTES);
         let load = publish::load(lab, broker.addr, connections, body, SECONDS);

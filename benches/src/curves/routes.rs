@@ -68,6 +68,7 @@ async fn point(lab: &Lab, routes: u64) -> anyhow::Result<Point> {
     let events = deliveries / routes;
     let last = Queue::open(stage.amqp_url(), route_queue(&name(routes - 1))).await?;
     forward::fill(stage.amqp_url(), &last, events).await?;
+    lab.rest().await?;
 
     let start = async |target: &str| stage.listener_of(&text(target)).await;
     let figures = forward::deliver(lab, events * routes, start).await?;

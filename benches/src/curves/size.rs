@@ -36,6 +36,7 @@ pub(super) async fn measure(lab: &Lab) -> anyhow::Result<Curve> {
     lab.progress.inc_length(SIZES.len() as u64);
     for (name, bytes) in SIZES {
         lab.progress.set_message(format!("size: {name}"));
+        lab.rest().await?;
         let mut broker = stage.broker(&[("MAX_BODY_BYTES", BODY_BYTES_MAX)]).await;
         let body = event::request(bytes);
         let load = publish::load(lab, broker.addr, CONNECTIONS, body, SECONDS);
