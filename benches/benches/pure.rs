@@ -2,9 +2,10 @@
 
 use std::hint::black_box;
 
+use broker_service::Envelope;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use messaging::{Event, RoutingKey};
+use messaging::{Delivery, Event, RoutingKey};
 
 const SOURCE: &str = "broker-service";
 const DATA: Bytes = Bytes::from_static(&[b'x'; 256]);
@@ -16,6 +17,18 @@ fn routing_key(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_function(name, |bench| {
             bench.iter(|| black_box(text).parse::<RoutingKey>());
+        });
+    }
+}
+
+fn envelope(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("envelope");
+    for (name, bytes) in [("256 bytes", 256), ("64 KiB", 64 << 10)] {
+        let data = "x".repeat(bytes);
+        let body = format!(r#"{{"action":"log","log":{{"name":"event","data":"{data}"}}}}"#);
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_function(name, |bench| {
+            bench.iter(|| Envelope::read(black_box(body.as_bytes())));
         });
     }
 }
@@ -41,7 +54,15 @@ fn event(criterion: &mut Criterion) {
             BatchSize::SmallInput,
         );
     });
+    group.bench_function("from a message", |bench| {
+        let message = || new().into_message(&KEY);
+        bench.iter_batched(
+            message,
+            |message| Delivery::of(message, "events.topic.exchange.queue.logs"),
+            BatchSize::SmallInput,
+        );
+    });
 }
 
-criterion_group!(pure, routing_key, event);
+criterion_group!(pure, routing_key, envelope, event);
 criterion_main!(pure);

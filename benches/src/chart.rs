@@ -13,6 +13,8 @@ use plotters::{
 };
 
 const PANEL: (u32, u32) = (380, 260);
+/// Beside each other: more would be too small to read in a page's width.
+const COLUMNS_MAX: usize = 3;
 const MARGIN: i32 = 12;
 /// Colour-blind readers tell these apart (Okabe and Ito).
 const COLOURS: [RGBColor; 3] = [
@@ -35,14 +37,18 @@ pub(crate) struct Axis {
     pub(crate) places: Vec<String>,
 }
 
-/// Draws the panels beside each other.
+/// Draws the panels beside each other, in as many rows as it takes.
 pub(crate) fn draw(path: &Path, axis: &Axis, panels: &[Panel]) -> anyhow::Result<()> {
-    let columns = panels.len();
-    let size = (PANEL.0 * u32::try_from(columns)?, PANEL.1);
+    let columns = panels.len().clamp(1, COLUMNS_MAX);
+    let rows = panels.len().div_ceil(columns).max(1);
+    let size = (
+        PANEL.0 * u32::try_from(columns)?,
+        PANEL.1 * u32::try_from(rows)?,
+    );
     let picture = SVGBackend::new(path, size).into_drawing_area();
     let drawn = picture.fill(&WHITE).map_err(|error| anyhow!("{error}"));
     drawn.with_context(|| path.display().to_string())?;
-    for (area, panel) in picture.split_evenly((1, columns)).iter().zip(panels) {
+    for (area, panel) in picture.split_evenly((rows, columns)).iter().zip(panels) {
         draw_panel(area, axis, panel).with_context(|| panel.title.clone())?;
     }
     let written = picture.present().map_err(|error| anyhow!("{error}"));
@@ -129,6 +135,35 @@ mod tests {
             assert!(picture.contains(word), "{word}");
         }
         assert_eq!(picture.matches("<circle").count(), 2);
+    }
+
+    #[test]
+    fn what_is_too_much_for_one_row_goes_on_in_the_next() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("curve.svg");
+        let axis = Axis {
+            label: "size",
+            places: Vec::new(),
+        };
+        let panels: Vec<_> = ["a", "b", "c", "d"].map(panel).into();
+        draw(&path, &axis, &panels).unwrap();
+        let picture = std::fs::read_to_string(path).unwrap();
+        assert!(
+            picture.contains(r#"width="1140" height="520""#),
+            "{picture}"
+        );
+        assert_eq!(
+            picture.matches("stroke=\"#0072B2\"").count(),
+            4,
+            "{picture}"
+        );
+    }
+
+    fn panel(title: &str) -> Panel {
+        Panel {
+            title: title.to_owned(),
+            lines: vec![vec![(0.0, 1.0), (1.0, 2.0)]],
+        }
     }
 
     #[test]

@@ -28,11 +28,11 @@ use service_kit::{readiness::Readiness, server};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
-pub use crate::config::Config;
 use crate::{
     authenticator::Authenticator, idempotency::Idempotency, publishers::Publishers,
     schemas::Schemas,
 };
+pub use crate::{config::Config, handle::Envelope};
 
 /// CloudEvents `source` of the events that are made here.
 const SOURCE: &str = "broker-service";

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use lapin::BasicProperties;
 
 use crate::{
-    Event, RoutingKey,
+    Event, Message, RoutingKey,
     death::Death,
     handoff::{ATTEMPT, ORIGINAL_EXCHANGE, ORIGINAL_KEY},
     headers::{integer, text},
@@ -35,6 +35,22 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// What a consumer of `queue` gets when `message` is delivered: to try a handler without a
+    /// RabbitMQ.
+    pub fn of(message: Message, queue: &str) -> Self {
+        let Message {
+            exchange,
+            routing_key,
+            properties,
+            payload,
+            ..
+        } = message;
+        let mut delivery =
+            lapin::message::Delivery::mock(1, exchange, routing_key, false, payload.into());
+        delivery.properties = properties;
+        Self::read(queue, delivery)
+    }
+
     pub(crate) fn read(queue: &str, delivery: lapin::message::Delivery) -> Self {
         let lapin::message::Delivery {
             exchange,

@@ -2,6 +2,7 @@
 
 use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
+use metrics::Counter;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -28,6 +29,8 @@ pub(crate) struct Forwarder<H> {
     pub(crate) limit: Limit,
     pub(crate) schedule: Schedule,
     pub(crate) pace: Option<Pace>,
+    /// Looked up once, for all that go well.
+    pub(crate) delivered: Counter,
     /// Of this subscription alone: a channel that ends takes nobody else's hand-offs along.
     pub(crate) publisher: Publisher,
     pub(crate) stop: CancellationToken,
@@ -141,7 +144,7 @@ where
     fn decide(&self, delivery: &Delivery, attempt: Attempt) -> Verdict {
         match attempt {
             Attempt::Made(Outcome::Delivered) => {
-                self.count("delivered");
+                self.delivered.increment(1);
                 let (route, number) = (&self.subscription.name, delivery.attempt);
                 debug!(route, delivery.event.id, attempt = number, "delivered");
                 self.tell_task("PROCESSED", delivery);
@@ -218,9 +221,7 @@ where
     }
 
     fn count(&self, outcome: &'static str) {
-        let route = self.subscription.name.clone();
-        metrics::counter!("subscription_events_total", "route" => route, "outcome" => outcome)
-            .increment(1);
+        counter(&self.subscription.name, outcome).increment(1);
     }
 
     /// Publishes the copy, as often as it takes: the original is acknowledged only after it, and
@@ -239,6 +240,11 @@ where
             }
         }
     }
+}
+
+/// The events of a route with one outcome.
+pub(crate) fn counter(route: &str, outcome: &'static str) -> Counter {
+    metrics::counter!("subscription_events_total", "route" => route.to_owned(), "outcome" => outcome)
 }
 
 #[cfg(test)]
@@ -266,6 +272,7 @@ mod tests {
             limit: Limit::new(1),
             schedule: Schedule::new(subscription.retries.clone()),
             pace: None,
+            delivered: Counter::noop(),
             publisher: Publisher::start(&connection, Topology::retries()),
             subscription,
             handler: move |_| {

@@ -115,6 +115,9 @@ impl PublishTask {
                         Some(job) => self.start(job, window),
                         None => return window.finish(channel).await,
                     }
+                    // A task that is woken runs ahead of those that are ready. They have their turn
+                    // first, so that what they publish goes along.
+                    tokio::task::yield_now().await;
                     self.start_queued(window);
                 }
             }

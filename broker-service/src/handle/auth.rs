@@ -13,9 +13,10 @@ use tracing::warn;
 
 use crate::{App, SOURCE, authenticator::Answer, problems};
 
-#[derive(Deserialize)]
+/// Who somebody claims to be.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Credentials {
+pub struct Credentials {
     email: String,
     password: SecretString,
 }

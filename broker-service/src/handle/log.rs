@@ -34,11 +34,11 @@ struct Entry<'a> {
 pub(super) async fn log(
     app: &Arc<App>,
     headers: &HeaderMap,
-    entry: Box<RawValue>,
+    key: RoutingKey,
+    data: Bytes,
 ) -> Result<Response, Problem> {
-    let (routing_key, data) = read(entry)?;
-    let event = Event::new(&routing_key, SOURCE, "application/json", data);
-    let publication = Publication::new(event, routing_key);
+    let event = Event::new(&key, SOURCE, "application/json", data);
+    let publication = Publication::new(event, key);
     publication.publish(app, headers, Accepted::Logged).await
 }
 
