@@ -12,7 +12,7 @@ use crate::{
     peer::Peer,
     report::{Figure, Ratio, Report, Sample},
     usage::Meter,
-    versions,
+    versions::{self, Versions},
 };
 
 /// Before what is measured.
@@ -52,22 +52,22 @@ pub(crate) struct Lab {
     pub(crate) plan: Plan,
     pub(crate) peers: Vec<Peer>,
     pub(crate) progress: ProgressBar,
-    /// What else the machine did before the start.
-    pub(crate) load: String,
+    pub(crate) versions: Versions,
 }
 
 impl Lab {
-    pub(crate) async fn open(plan: Plan, peers: Vec<Peer>) -> Self {
+    pub(crate) async fn open(plan: Plan, peers: Vec<Peer>) -> anyhow::Result<Self> {
         let (progress, load) = (progress(), versions::load());
         progress.set_message("RabbitMQ starts");
         let node = Node::start().await;
-        Self {
+        let versions = Versions::read(load, &node, &peers, plan).await?;
+        Ok(Self {
             node,
             plan,
             peers,
             progress,
-            load,
-        }
+            versions,
+        })
     }
 
     /// Measures every contender once a round, after RabbitMQ has come to rest. The first of a round is

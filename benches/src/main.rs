@@ -121,7 +121,7 @@ async fn main() -> anyhow::Result<ExitCode> {
 }
 
 async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
-    let mut lab = Lab::open(cli.plan, Peer::all()?).await;
+    let mut lab = Lab::open(cli.plan, Peer::all()?).await?;
     let scenarios = if cli.scenarios.is_empty() {
         &ALL[..]
     } else {
@@ -131,7 +131,8 @@ async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     for scenario in scenarios {
         let found = scenario.measure(&lab).await?;
         is_valid &= found.is_valid();
-        let versions = Versions::read(&lab, found.scenario()).await?;
+        let with_peers = matches!(scenario, Scenario::Publish);
+        let versions = lab.versions.of(found.scenario(), with_peers);
         lab.progress.suspend(|| show(cli, &found, &versions));
         if let Some(path) = cli.write.as_ref().filter(|_| found.is_valid()) {
             found.draw(path)?;

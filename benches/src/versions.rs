@@ -4,7 +4,9 @@ use std::{fmt, process::Command};
 
 use anyhow::Context as _;
 
-use crate::lab::Lab;
+use tests::rabbitmq::Node;
+
+use crate::{lab::Plan, peer::Peer};
 
 /// What a reader needs to judge the figures, and to repeat them.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -16,21 +18,27 @@ pub(crate) struct Versions {
     peers: Vec<String>,
     cores: usize,
     processor: String,
-    /// Of other programs, before anything is measured.
+    /// Of other programs, before anything is started.
     load: String,
     date: String,
     command: String,
 }
 
 impl Versions {
-    pub(crate) async fn read(lab: &Lab, scenario: &str) -> anyhow::Result<Self> {
-        let (rabbitmq, erlang) = lab.node.virtual_host().await.management.versions().await;
-        let mut peers = Vec::new();
-        for peer in &lab.peers {
-            peers.push(peer.versions().await?);
+    /// Before anything is measured or written, which would change the commit and the load.
+    pub(crate) async fn read(
+        load: String,
+        node: &Node,
+        peers: &[Peer],
+        plan: Plan,
+    ) -> anyhow::Result<Self> {
+        let (rabbitmq, erlang) = node.virtual_host().await.management.versions().await;
+        let mut of_peers = Vec::new();
+        for peer in peers {
+            of_peers.push(peer.versions().await?);
         }
-        let mut command = format!("scripts/bench --rounds {}", lab.plan.rounds);
-        if let Some(seconds) = lab.plan.seconds {
+        let mut command = format!("scripts/bench --rounds {}", plan.rounds);
+        if let Some(seconds) = plan.seconds {
             command += &format!(" --seconds {seconds}");
         }
         Ok(Self {
@@ -38,13 +46,23 @@ impl Versions {
             erlang,
             rustc: output("rustc", &["--version"])?,
             commit: output("git", &["describe", "--always", "--dirty"])?,
-            peers,
+            peers: of_peers,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             processor: processor(),
-            load: lab.load.clone(),
+            load,
             date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
-            command: format!("{command} {scenario}"),
+            command,
         })
+    }
+
+    /// Those that count for one scenario.
+    pub(crate) fn of(&self, scenario: &str, with_peers: bool) -> Self {
+        let mut versions = self.clone();
+        versions.command += &format!(" {scenario}");
+        if !with_peers {
+            versions.peers.clear();
+        }
+        versions
     }
 }
 
