@@ -17,7 +17,10 @@ pub(crate) async fn handle(
     Posted { headers, body }: Posted,
 ) -> Result<Response, Problem> {
     json::check_headers(&headers)?;
-    match Envelope::read(&body)? {
+    let envelope = Envelope::read(&body)?;
+    // What is published was copied out of it, and this one waits for RabbitMQ.
+    drop(body);
+    match envelope {
         Envelope::Log { key, data } => log::log(&app, &headers, key, data).await,
         // Boxed: its state is large, and every request would carry room for it.
         Envelope::Auth(credentials) => Box::pin(auth::auth(&app, credentials)).await,

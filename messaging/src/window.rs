@@ -259,5 +259,8 @@ async fn publish(channel: Arc<lapin::Channel>, message: Message) -> lapin::Resul
         &message.payload,
         message.properties,
     );
-    publish.await?.await
+    let confirm = publish.await?;
+    // lapin has copied it into frames.
+    drop(message.payload);
+    confirm.await
 }

@@ -43,7 +43,8 @@ async fn collect(body: &mut Body, limit: usize) -> Result<Bytes, Problem> {
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        if first.len() + collected.len() + data.len() > limit {
+        let length = first.len() + collected.len() + data.len();
+        if length > limit {
             return Err(too_large(limit));
         }
         if first.is_empty() && collected.is_empty() {
@@ -51,6 +52,11 @@ async fn collect(body: &mut Body, limit: usize) -> Result<Bytes, Problem> {
             continue;
         }
         // Most bodies are one frame. From the second one on all are copied together.
+        if collected.is_empty() {
+            // To grow step by step would take up to twice the room, and copy anew each time.
+            let to_come = usize::try_from(body.size_hint().lower()).unwrap_or(limit);
+            collected.reserve(length.saturating_add(to_come).min(limit));
+        }
         collected.extend_from_slice(&std::mem::take(&mut first));
         collected.extend_from_slice(&data);
     }
