@@ -119,6 +119,12 @@ impl Chain {
         }
         let accepted = outcome.accepted + sampled.accepted;
         let drained = self.drained(accepted).await?;
+        // Those of one second may be a stall that was just over; more are a backlog that grows.
+        ensure!(
+            waiting.last <= u64::from(rate),
+            "{} events waited in the queue at the end",
+            waiting.last
+        );
         let stored = Latency::of_all(&sampled.latencies);
         let mut figures: Vec<Figure> = vec![
             (

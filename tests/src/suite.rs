@@ -11,7 +11,7 @@ use std::{
 use listener_service::DeadLetters;
 use serde_json::{Value, json};
 use service_kit::server::HttpConfig;
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -54,7 +54,12 @@ impl Service {
         let listener = TcpListener::bind(addr).await.or_panic("a port");
         let addr = listener.local_addr().or_panic("its address");
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(run(listener, shutdown.clone()));
+        let run = run(listener, shutdown.clone());
+        let task = tokio::spawn(async move {
+            // What a test sees first of one that does not start is a refused connection.
+            run.await
+                .inspect_err(|error| eprintln!("the service ended: {error:#}"))
+        });
         Self {
             addr,
             shutdown,
@@ -343,9 +348,12 @@ pub fn http_config() -> HttpConfig {
     }
 }
 
+/// In one step: another listener with the same file may be reading it, and would find it empty.
 fn write_routes(dir: &Path, routes: &str) -> PathBuf {
     let path = dir.join("routes.toml");
-    std::fs::write(&path, routes).or_panic("the routes file");
+    let file = NamedTempFile::new_in(dir).or_panic("a file for routes");
+    std::fs::write(file.path(), routes).or_panic("the routes file");
+    file.persist(&path).or_panic("the routes file");
     path
 }
 
