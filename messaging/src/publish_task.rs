@@ -111,14 +111,20 @@ impl PublishTask {
                     }
                 }
                 job = self.queue.recv(), if window.len() < IN_FLIGHT_MAX && blocked_since.is_none() => {
-                    match job {
-                        Some(job) => self.start(job, window),
-                        None => return window.finish(channel).await,
-                    }
+                    let Some(job) = job else {
+                        return window.finish(channel).await;
+                    };
                     // A task that is woken runs ahead of those that are ready. They have their turn
                     // first, so that what they publish goes along.
                     tokio::task::yield_now().await;
-                    self.start_queued(window);
+                    match channel.blocked() {
+                        None => {
+                            self.start(job, window);
+                            self.start_queued(window);
+                        }
+                        // What is queued is refused as soon as the change is noticed.
+                        Some(reason) => drop(job.waiting.send(Err(PublishError::Blocked(reason)))),
+                    }
                 }
             }
             window.settle()?;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesUnordered};
-use lapin::{Confirmation, options::BasicPublishOptions, types::ShortString};
+use lapin::{Confirmation, ErrorKind, options::BasicPublishOptions, types::ShortString};
 use slab::Slab;
 use tokio::time::{Instant, timeout};
 
@@ -221,12 +221,28 @@ impl Window {
                 self.verdicts.resolve(sent.identity, confirm, sent.waiting);
                 Ok(())
             }
+            Err(error) if is_unsent(&error) => {
+                if let Some(waiting) = sent.waiting {
+                    let reason = "the channel ended before the message was sent".into();
+                    // An error says that the caller gave up.
+                    let _ = waiting.send(Err(PublishError::Disconnected(reason)));
+                }
+                Err(error.into())
+            }
             Err(error) => {
                 self.failed.push(sent);
                 Err(error.into())
             }
         }
     }
+}
+
+/// Whether lapin only looked at the channel, which had ended, and took nothing.
+fn is_unsent(error: &lapin::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::InvalidChannelState(_, "basic.publish")
+    )
 }
 
 /// Whether a waker of it was used.
@@ -260,7 +276,7 @@ async fn publish(channel: Arc<lapin::Channel>, message: Message) -> lapin::Resul
         message.properties,
     );
     let confirm = publish.await?;
-    // lapin has copied it into frames.
+    // Its frames are written.
     drop(message.payload);
     confirm.await
 }
