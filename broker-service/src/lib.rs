@@ -102,7 +102,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    server::check_exposure(&listener, &config.http)?;
+    server::prepare(&listener, &config.http)?;
     let schemas = config.schemas_dir.as_deref().map(Schemas::load);
     let schemas = schemas.transpose()?.unwrap_or_default();
     let connection = Connection::open(SOURCE, &config.amqp_url).declaring(config.amqp_declare);

@@ -55,7 +55,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    server::check_exposure(&listener, &config.http)?;
+    server::prepare(&listener, &config.http)?;
     let routes = Routes::load(&config)?;
     // Two connections: RabbitMQ blocks one that publishes, and acknowledgements must get through.
     let open = |purpose| {

@@ -52,12 +52,14 @@ pub struct Pass<'a> {
 impl Breaker {
     /// A closed breaker for a route that tries again `retries` times.
     pub fn new(route: &str, retries: usize) -> Self {
-        Self {
+        let breaker = Self {
             route: route.to_owned(),
             threshold: retries.clamp(1, FAILURES_MAX),
             state: watch::Sender::new(State::Closed { failures: 0 }),
             probe: Semaphore::new(1),
-        }
+        };
+        breaker.paused().set(0.0);
+        breaker
     }
 
     /// Why the route is paused, while it is.

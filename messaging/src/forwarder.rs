@@ -1,11 +1,6 @@
 //! What becomes of each event of a subscription.
 
-use std::{
-    future::Future,
-    pin::pin,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use metrics::Counter;
 use tokio::time::Instant;
@@ -34,9 +29,8 @@ pub(crate) struct Forwarder<H> {
     pub(crate) limit: Limit,
     pub(crate) schedule: Schedule,
     pub(crate) pace: Option<Pace>,
-    /// Looked up once, for all that go well; with the first of them, since what is looked up before
-    /// the service has its recorder counts nothing for ever.
-    pub(crate) delivered: OnceLock<Counter>,
+    /// Looked up once, for all that go well; so the program must have its recorder by then.
+    pub(crate) delivered: Counter,
     /// Of this subscription alone: a channel that ends takes nobody else's hand-offs along.
     pub(crate) publisher: Publisher,
     pub(crate) stop: CancellationToken,
@@ -150,9 +144,7 @@ where
     fn decide(&self, delivery: &Delivery, attempt: Attempt) -> Verdict {
         match attempt {
             Attempt::Made(Outcome::Delivered) => {
-                let name = &self.subscription.name;
-                let delivered = self.delivered.get_or_init(|| counter(name, "delivered"));
-                delivered.increment(1);
+                self.delivered.increment(1);
                 let (route, number) = (&self.subscription.name, delivery.attempt);
                 debug!(route, delivery.event.id, attempt = number, "delivered");
                 self.tell_task("PROCESSED", delivery);
@@ -251,7 +243,7 @@ where
 }
 
 /// The events of a route with one outcome.
-fn counter(route: &str, outcome: &'static str) -> Counter {
+pub(crate) fn counter(route: &str, outcome: &'static str) -> Counter {
     metrics::counter!("subscription_events_total", "route" => route.to_owned(), "outcome" => outcome)
 }
 
@@ -280,7 +272,7 @@ mod tests {
             limit: Limit::new(1),
             schedule: Schedule::new(subscription.retries.clone()),
             pace: None,
-            delivered: OnceLock::new(),
+            delivered: Counter::noop(),
             publisher: Publisher::start(&connection, Topology::retries()),
             subscription,
             handler: move |_| {

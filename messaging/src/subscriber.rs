@@ -1,16 +1,16 @@
 //! A subscription at work.
 
-use std::{
-    future::Future,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Connection, Consumer, ConsumerConfig, Delivery, Outcome, Publisher, Status, Subscription,
-    breaker::Breaker, forwarder::Forwarder, limit::Limit, pace::Pace, schedule::Schedule,
+    breaker::Breaker,
+    forwarder::{self, Forwarder},
+    limit::Limit,
+    pace::Pace,
+    schedule::Schedule,
     topology::Topology,
 };
 
@@ -58,7 +58,7 @@ impl Subscriber {
             limit: Limit::new(subscription.concurrency.into()),
             schedule: Schedule::new(subscription.retries.clone()),
             pace: subscription.rate_per_second.map(Pace::new),
-            delivered: OnceLock::new(),
+            delivered: forwarder::counter(&subscription.name, "delivered"),
             publisher: publisher.clone(),
             subscription,
             handler,

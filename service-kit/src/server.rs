@@ -32,15 +32,17 @@ pub async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Whether [`serve`] would refuse this address: to be asked before anything else is begun.
+/// What comes before anything else of a service: asks whether [`serve`] would refuse this address,
+/// and begins to count. What looks up a metric before there is a recorder counts nothing for ever.
 ///
 /// # Errors
 /// What to change, where the service would be open to others.
-pub fn check_exposure(listener: &TcpListener, config: &HttpConfig) -> anyhow::Result<()> {
+pub fn prepare(listener: &TcpListener, config: &HttpConfig) -> anyhow::Result<()> {
     let addr = listener
         .local_addr()
         .context("the listener has no address")?;
-    Guard::new(addr, config).map(drop)
+    Guard::new(addr, config)?;
+    metrics::install().map(drop)
 }
 
 /// Serves `routes` until `shutdown` is cancelled and the requests in flight are done.

@@ -32,6 +32,7 @@ mod kill_between;
 mod least_privilege;
 mod log_event;
 mod logger_store;
+mod metrics;
 mod network;
 mod overload;
 mod panics;
