@@ -264,9 +264,9 @@ async fn data_that_violates_its_schema_is_refused() {
         "order.paid",
     );
     gateway.target.wait_for(2).await;
-    assert_eq!(virtual_host.management.depth(QUEUE).await, 0);
     assert_eq!(gateway.target.count(), 2);
     gateway.stop().await;
+    assert_eq!(virtual_host.left(QUEUE).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

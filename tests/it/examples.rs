@@ -8,10 +8,10 @@ mod publish_subscribe;
 mod redelivery;
 mod rpc;
 
-use std::{net::SocketAddr, path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path};
 
 use tests::{
-    eventually, port,
+    port,
     program::Program,
     rabbitmq::VirtualHost,
     suite::{Service, listener_alone},
@@ -63,15 +63,6 @@ async fn http_service_at(file: &str, addr: SocketAddr) -> Program {
     let service = Program::python(&[&file, &port], &[]).await;
     service.line("listening").await;
     service
-}
-
-/// Waits until a queue is empty, what is delivered and not acknowledged included.
-async fn drained(virtual_host: &VirtualHost, queue: &str) {
-    let what = format!("{queue} is empty");
-    eventually(&what, Duration::from_secs(20), || async {
-        (virtual_host.management.depth(queue).await == 0).then_some(())
-    })
-    .await;
 }
 
 /// Without blank lines and comments.

@@ -70,6 +70,20 @@ impl Foreign {
         assert!(confirm.or_panic("its confirm").is_ack());
     }
 
+    /// How many messages wait in a queue now, and how many consumers it has. The management
+    /// interface would tell what was some seconds ago.
+    pub async fn waiting(&self, queue: &str) -> (u32, u32) {
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let declare = self
+            .channel
+            .queue_declare(queue.into(), passive, FieldTable::default());
+        let queue = declare.await.or_panic(queue);
+        (queue.message_count(), queue.consumer_count())
+    }
+
     /// Closes the connection.
     pub async fn close(self) {
         let closed = self.connection.close(200, "done".into()).await;

@@ -20,11 +20,13 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{OrPanic as _, management::Management};
+use crate::{OrPanic as _, eventually, foreign::Foreign, management::Management};
 
 const START_DEADLINE: Duration = Duration::from_secs(120);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 /// `rabbitmqctl` starts an Erlang machine of its own, which takes its time on a busy one.
+/// For RabbitMQ to notice that a consumer is gone.
+const LEAVE_DEADLINE: Duration = Duration::from_secs(20);
 const CTL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A node of RabbitMQ with its data in a directory of its own.
@@ -56,6 +58,21 @@ impl VirtualHost {
     pub fn url_through(&self, proxy: SocketAddr) -> String {
         let (credentials, _addr) = self.url.rsplit_once('@').unwrap_or_default();
         format!("{credentials}@{proxy}/{}", self.name)
+    }
+
+    /// How many messages its consumers have left in a queue. They must be about to go: what is
+    /// delivered and not acknowledged is back in the queue with the end of its consumer.
+    pub async fn left(&self, queue: &str) -> u32 {
+        let foreign = Foreign::connect(&self.url).await;
+        let left = eventually("its consumers are gone", LEAVE_DEADLINE, || async {
+            match foreign.waiting(queue).await {
+                (left, 0) => Some(left),
+                _ => None,
+            }
+        })
+        .await;
+        foreign.close().await;
+        left
     }
 
     /// Where its node listens.

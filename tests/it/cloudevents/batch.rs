@@ -118,8 +118,8 @@ async fn a_large_batch_is_accepted_whole() {
     let got = gateway.target.wait_for(2000).await;
     let got: BTreeSet<_> = got.iter().map(|got| got.header("ce-id")).collect();
     assert_eq!(got.len(), 500);
-    assert_eq!(virtual_host.management.depth(QUEUE).await, 0);
     gateway.stop().await;
+    assert_eq!(virtual_host.left(QUEUE).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use tests::{
     target::Target,
 };
 
-use super::{drained, http_service, http_service_at, listener, program};
+use super::{http_service, http_service_at, listener, program};
 
 fn count(program: &Program, text: &str) -> usize {
     program.lines().join("\n").matches(text).count()
@@ -36,9 +36,9 @@ async fn orders_are_placed_before_anybody_listens() {
     for order in 1..=3 {
         email.line(&format!("thank you for order {order}")).await;
     }
-    drained(&virtual_host, "email-queue").await;
-    assert_eq!(count(&email, "thank you"), 3, "no mail is sent twice");
     listener.stop().await;
+    assert_eq!(virtual_host.left("email-queue").await, 0);
+    assert_eq!(count(&email, "thank you"), 3, "no mail is sent twice");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -63,11 +63,12 @@ async fn the_email_service_is_there_first_and_away_for_a_while() {
     let email = http_service_at("order-email/email_service.py", addr).await;
     email.line("thank you for order 3").await;
     email.line("thank you for order 4").await;
-    drained(&virtual_host, "email-queue").await;
-    drained(&virtual_host, "analytics-queue").await;
+    listener.stop().await;
+    for queue in ["email-queue", "analytics-queue"] {
+        assert_eq!(virtual_host.left(queue).await, 0, "{queue}");
+    }
     assert_eq!(count(&email, "thank you"), 2);
     assert_eq!(count(&analytics, "counted"), 4);
-    listener.stop().await;
 }
 
 /// The order service declares the queue, and a classic one: it stays as it is, and what waits in it
@@ -101,12 +102,12 @@ async fn an_existing_queue_is_consumed_as_it_is() {
         dead["payload"],
         r#"{"order": "2", "email": "customer-2@example.com"}"#
     );
-    drained(&virtual_host, "email-queue").await;
+    listener.stop().await;
+    assert_eq!(virtual_host.left("email-queue").await, 0);
     let arguments = virtual_host.management.arguments("email-queue").await;
     assert!(
         arguments
             .get("x-queue-type")
             .is_none_or(|kind| kind == "classic")
     );
-    listener.stop().await;
 }
