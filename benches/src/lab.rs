@@ -17,8 +17,10 @@ use crate::{
 
 /// Before what is measured.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// RabbitMQ is at rest when it took less than this share of one core in such a time.
+/// RabbitMQ is at rest when it took less than this share of one core, so many looks in a row: it may
+/// pause in the midst of its work.
 const REST_SHARE: f64 = 0.1;
+const REST_LOOKS: usize = 3;
 const REST_LOOK: Duration = Duration::from_secs(1);
 const REST_LOOKS_MAX: usize = 60;
 
@@ -70,9 +72,8 @@ impl Lab {
         })
     }
 
-    /// Measures every contender once a round, after RabbitMQ has come to rest. The first of a round is
-    /// the second of the next one, and every other round goes backwards, so that none always has the
-    /// same one before it. A run that fails does not count.
+    /// Measures every contender once a round, after RabbitMQ has come to rest. A run that fails does
+    /// not count.
     pub(crate) async fn rounds<T: Clone>(
         &self,
         mut report: Report,
@@ -84,17 +85,15 @@ impl Lab {
         let rounds = usize::from(self.plan.rounds);
         self.progress.inc_length((rounds * contenders.len()) as u64);
         for round in 0..rounds {
-            let mut turns = contenders.to_vec();
-            turns.rotate_right(round % contenders.len());
-            if round % 2 == 1 {
-                turns.reverse();
-            }
-            for (contender, what) in turns {
+            for (contender, what) in turns(contenders, round) {
                 let message = format!("{scenario}, round {} of {rounds}: {contender}", round + 1);
                 self.progress.set_message(message);
-                self.rest().await?;
+                let measured = async {
+                    self.rest().await?;
+                    measure(&what).await
+                };
                 // A panic of the harness is the failure of one run; what it was is on stderr.
-                let measured = AssertUnwindSafe(measure(&what)).catch_unwind();
+                let measured = AssertUnwindSafe(measured).catch_unwind();
                 match measured.await.unwrap_or_else(|_| Err(anyhow!("a panic"))) {
                     Ok(figures) => report.samples.push(Sample {
                         round,
@@ -115,12 +114,15 @@ impl Lab {
     /// full cost it seconds, which the next contender would pay for.
     pub(crate) async fn rest(&self) -> anyhow::Result<()> {
         let meter = Meter::new([("RabbitMQ", self.node.pid())]);
+        let mut quiet = 0;
         for _ in 0..REST_LOOKS_MAX {
             let begun = Instant::now();
             let before = meter.read()?;
             sleep(REST_LOOK).await;
             let spent: Duration = meter.since(&before)?.iter().map(|(_, time)| *time).sum();
-            if spent < begun.elapsed().mul_f64(REST_SHARE) {
+            let is_quiet = spent < begun.elapsed().mul_f64(REST_SHARE);
+            quiet = if is_quiet { quiet + 1 } else { 0 };
+            if quiet == REST_LOOKS {
                 return Ok(());
             }
         }
@@ -149,6 +151,17 @@ impl Report {
     }
 }
 
+/// The contenders in the order of a round. Every other round goes backwards, and each such pair
+/// begins with the next contender: in the end each was about as often before another as after it.
+fn turns<T: Clone>(contenders: &[T], round: usize) -> Vec<T> {
+    let mut turns = contenders.to_vec();
+    turns.rotate_left(round / 2 % contenders.len());
+    if round % 2 == 1 {
+        turns.reverse();
+    }
+    turns
+}
+
 /// On stderr, and only where that is a terminal.
 fn progress() -> ProgressBar {
     let progress = ProgressBar::new(0);
@@ -158,4 +171,33 @@ fn progress() -> ProgressBar {
     }
     progress.enable_steady_tick(Duration::from_secs(1));
     progress
+}
+
+#[cfg(test)]
+mod checks {
+    use super::turns;
+
+    #[test]
+    fn each_is_as_often_before_another_as_after_it() {
+        for contenders in [2, 4, 6] {
+            let all: Vec<_> = (0..contenders).collect();
+            let rounds: Vec<_> = (0..2 * contenders)
+                .map(|round| turns(&all, round))
+                .collect();
+            for one in 0..contenders {
+                let firsts = rounds.iter().filter(|turns| turns[0] == one).count();
+                assert_eq!(firsts, 2, "of {contenders}: {rounds:?}");
+                for other in (0..contenders).filter(|other| *other != one) {
+                    let place = |turns: &[usize], of| turns.iter().position(|turn| *turn == of);
+                    let before = rounds
+                        .iter()
+                        .filter(|turns| place(turns, one) < place(turns, other));
+                    assert_eq!(before.count(), contenders, "of {contenders}: {rounds:?}");
+                }
+            }
+        }
+        // Already in the first two.
+        assert_eq!(turns(&["a", "b"], 0), ["a", "b"]);
+        assert_eq!(turns(&["a", "b"], 1), ["b", "a"]);
+    }
 }

@@ -46,7 +46,6 @@ use crate::{
     lab::{Lab, Plan},
     peer::Peer,
     report::Report,
-    versions::Versions,
 };
 
 /// Measures the suite, its peers and the ceiling, each several times in turn
@@ -131,8 +130,7 @@ async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     for scenario in scenarios {
         let found = scenario.measure(&lab).await?;
         is_valid &= found.is_valid();
-        let with_peers = matches!(scenario, Scenario::Publish);
-        let versions = lab.versions.of(found.scenario(), with_peers);
+        let versions = lab.versions.of(*scenario, found.scenario());
         lab.progress.suspend(|| show(cli, &found, &versions));
         if let Some(path) = cli.write.as_ref().filter(|_| found.is_valid()) {
             found.draw(path)?;
@@ -149,7 +147,7 @@ async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn show(cli: &Cli, found: &Found, versions: &Versions) {
+fn show(cli: &Cli, found: &Found, versions: &versions::Of) {
     if cli.json {
         println!("{}", json!({"report": found, "versions": versions}));
     } else {

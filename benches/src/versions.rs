@@ -6,7 +6,7 @@ use anyhow::Context as _;
 
 use tests::rabbitmq::Node;
 
-use crate::{lab::Plan, peer::Peer};
+use crate::{Scenario, lab::Plan, peer::Peer};
 
 /// What a reader needs to judge the figures, and to repeat them.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -21,6 +21,18 @@ pub(crate) struct Versions {
     /// Of other programs, before anything is started.
     load: String,
     date: String,
+    #[serde(skip)]
+    plan: Plan,
+}
+
+/// Those that count for one scenario.
+#[derive(Debug, serde::Serialize)]
+pub(crate) struct Of {
+    #[serde(flatten)]
+    versions: Versions,
+    /// What the figures are.
+    figures: &'static str,
+    /// To measure it again.
     command: String,
 }
 
@@ -37,10 +49,6 @@ impl Versions {
         for peer in peers {
             of_peers.push(peer.versions().await?);
         }
-        let mut command = format!("scripts/bench --rounds {}", plan.rounds);
-        if let Some(seconds) = plan.seconds {
-            command += &format!(" --seconds {seconds}");
-        }
         Ok(Self {
             rabbitmq,
             erlang,
@@ -51,24 +59,41 @@ impl Versions {
             processor: processor(),
             load,
             date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
-            command,
+            plan,
         })
     }
 
     /// Those that count for one scenario.
-    pub(crate) fn of(&self, scenario: &str, with_peers: bool) -> Self {
+    pub(crate) fn of(&self, scenario: Scenario, name: &str) -> Of {
         let mut versions = self.clone();
-        versions.command += &format!(" {scenario}");
-        if !with_peers {
+        if !matches!(scenario, Scenario::Publish) {
             versions.peers.clear();
         }
-        versions
+        let mut command = "scripts/bench".to_owned();
+        let figures = if matches!(scenario, Scenario::Curves) {
+            "One run each"
+        } else {
+            command += &format!(" --rounds {}", self.plan.rounds);
+            "Medians (least–most)"
+        };
+        if let Some(seconds) = self.plan.seconds {
+            command += &format!(" --seconds {seconds}");
+        }
+        command += &format!(" {name}");
+        Of {
+            versions,
+            figures,
+            command,
+        }
     }
 }
 
-impl fmt::Display for Versions {
+impl fmt::Display for Of {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
+            figures, command, ..
+        } = self;
+        let Versions {
             rabbitmq,
             erlang,
             rustc,
@@ -78,11 +103,11 @@ impl fmt::Display for Versions {
             processor,
             load,
             date,
-            command,
-        } = self;
+            plan: _,
+        } = &self.versions;
         write!(
             formatter,
-            "Medians (least–most). RabbitMQ {rabbitmq} with Erlang {erlang}, {rustc}, commit {commit}, release builds",
+            "{figures}. RabbitMQ {rabbitmq} with Erlang {erlang}, {rustc}, commit {commit}, release builds",
         )?;
         for peer in peers {
             write!(formatter, "; {peer}")?;

@@ -34,6 +34,7 @@ pub(super) async fn measure(lab: &Lab) -> anyhow::Result<Curve> {
     lab.progress
         .set_message(format!("backlog: {backlog} events are published"));
     forward::fill(stage.amqp_url(), &stage.queue, backlog).await?;
+    lab.rest().await?;
     lab.progress.set_message("backlog: it is drained");
     let mut broker = stage.broker(&[]).await;
     let target = NullTarget::start()?;
