@@ -62,7 +62,7 @@ impl Lab {
         let (progress, load) = (progress(), versions::load());
         progress.set_message("RabbitMQ starts");
         let node = Node::start().await;
-        let versions = Versions::read(load, &node, &peers, plan).await?;
+        let versions = Versions::read(load, &node, &peers).await?;
         Ok(Self {
             node,
             plan,

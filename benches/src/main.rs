@@ -130,7 +130,7 @@ async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     for scenario in scenarios {
         let found = scenario.measure(&lab).await?;
         is_valid &= found.is_valid();
-        let versions = lab.versions.of(*scenario, found.scenario());
+        let versions = lab.versions.of(*scenario, found.scenario(), lab.plan);
         lab.progress.suspend(|| show(cli, &found, &versions));
         if let Some(path) = cli.write.as_ref().filter(|_| found.is_valid()) {
             found.draw(path)?;
@@ -147,7 +147,7 @@ async fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn show(cli: &Cli, found: &Found, versions: &versions::Of) {
+fn show(cli: &Cli, found: &Found, versions: &versions::Footnote) {
     if cli.json {
         println!("{}", json!({"report": found, "versions": versions}));
     } else {

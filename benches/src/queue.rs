@@ -27,8 +27,8 @@ impl Queue {
         })
     }
 
-    /// How many messages wait for a consumer now. The management interface would tell what was
-    /// some seconds ago.
+    /// How many messages wait for a consumer now, or 0 where a quorum queue does not answer within
+    /// 250 ms. The management interface would tell what was some seconds ago.
     pub(crate) async fn ready(&self) -> anyhow::Result<u64> {
         let passive = QueueDeclareOptions {
             passive: true,

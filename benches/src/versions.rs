@@ -21,13 +21,11 @@ pub(crate) struct Versions {
     /// Of other programs, before anything is started.
     load: String,
     date: String,
-    #[serde(skip)]
-    plan: Plan,
 }
 
-/// Those that count for one scenario.
+/// What counts for one scenario.
 #[derive(Debug, serde::Serialize)]
-pub(crate) struct Of {
+pub(crate) struct Footnote {
     #[serde(flatten)]
     versions: Versions,
     /// What the figures are.
@@ -38,12 +36,7 @@ pub(crate) struct Of {
 
 impl Versions {
     /// Before anything is measured or written, which would change the commit and the load.
-    pub(crate) async fn read(
-        load: String,
-        node: &Node,
-        peers: &[Peer],
-        plan: Plan,
-    ) -> anyhow::Result<Self> {
+    pub(crate) async fn read(load: String, node: &Node, peers: &[Peer]) -> anyhow::Result<Self> {
         let (rabbitmq, erlang) = node.virtual_host().await.management.versions().await;
         let mut of_peers = Vec::new();
         for peer in peers {
@@ -59,12 +52,11 @@ impl Versions {
             processor: processor(),
             load,
             date: jiff::Timestamp::now().strftime("%Y-%m-%d").to_string(),
-            plan,
         })
     }
 
-    /// Those that count for one scenario.
-    pub(crate) fn of(&self, scenario: Scenario, name: &str) -> Of {
+    /// For the figures of a scenario.
+    pub(crate) fn of(&self, scenario: Scenario, name: &str, plan: Plan) -> Footnote {
         let mut versions = self.clone();
         if !matches!(scenario, Scenario::Publish) {
             versions.peers.clear();
@@ -73,14 +65,14 @@ impl Versions {
         let figures = if matches!(scenario, Scenario::Curves) {
             "One run each"
         } else {
-            command += &format!(" --rounds {}", self.plan.rounds);
+            command += &format!(" --rounds {}", plan.rounds);
             "Medians (least–most)"
         };
-        if let Some(seconds) = self.plan.seconds {
+        if let Some(seconds) = plan.seconds {
             command += &format!(" --seconds {seconds}");
         }
         command += &format!(" {name}");
-        Of {
+        Footnote {
             versions,
             figures,
             command,
@@ -88,7 +80,7 @@ impl Versions {
     }
 }
 
-impl fmt::Display for Of {
+impl fmt::Display for Footnote {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             figures, command, ..
@@ -103,7 +95,6 @@ impl fmt::Display for Of {
             processor,
             load,
             date,
-            plan: _,
         } = &self.versions;
         write!(
             formatter,

@@ -62,7 +62,9 @@ impl PublishTask {
             warn!(error = %error, attempt = backoff.attempt() + 1, "publishing is interrupted");
             tokio::time::sleep(backoff.next_wait()).await;
         }
-        self.missing("the publisher is closed".into());
+        let reason: Arc<str> = "the publisher is closed".into();
+        self.missing(reason.clone());
+        self.refuse_queued(&PublishError::Disconnected(reason));
     }
 
     /// One life of a channel: until its first error, or until nobody can publish any more.

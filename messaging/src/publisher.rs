@@ -49,7 +49,8 @@ pub enum PublishError {
     /// RabbitMQ takes no publishes for now. Not sent.
     #[error("RabbitMQ blocks publishing: {0}")]
     Blocked(Arc<str>),
-    /// There is no connection to RabbitMQ, or the exchange takes nothing from its user. Not taken.
+    /// There is no connection to RabbitMQ, the channel ended before the message was sent, or the
+    /// exchange takes nothing from its user. Not taken.
     #[error("{0}")]
     Disconnected(Arc<str>),
     /// Too many publishes wait already. Not sent.

@@ -27,7 +27,8 @@ pub struct Subscriber {
 impl Subscriber {
     /// Starts to consume on `consuming`, and calls `handler` for each attempt; what fails is
     /// handed off on `publishing`. The two should not be one connection: RabbitMQ blocks one that
-    /// publishes. What waits for its next attempt stops waiting at `shutdown`.
+    /// publishes. What waits for its next attempt stops waiting at `shutdown`. The program must have
+    /// its recorder of metrics by now, or nothing that is delivered will ever be counted.
     pub fn start<H, F>(
         subscription: Subscription,
         consuming: &Connection,

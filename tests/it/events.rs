@@ -264,8 +264,8 @@ async fn data_that_violates_its_schema_is_refused() {
         "order.paid",
     );
     gateway.target.wait_for(2).await;
-    assert_eq!(gateway.target.count(), 2);
-    gateway.stop().await;
+    let target = gateway.stop().await;
+    assert_eq!(target.count(), 2);
     assert_eq!(virtual_host.left(QUEUE).await, 0);
 }
 

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use lapin::{BasicProperties, ErrorKind, options::BasicPublishOptions};
 use messaging::{Connection, Publisher, RoutingKey, topology::Topology};
 use tests::{
     eventually,
+    foreign::Foreign,
     proof::{DEADLINE, Destination, Plan, Queues, Trial, message},
     rabbitmq::virtual_host,
 };
@@ -27,6 +29,28 @@ async fn every_verdict_is_true() {
     trial.nothing_is_left().await;
     let judgement = trial.end().await;
     assert!(judgement.violations.is_empty(), "{judgement}");
+}
+
+/// The publisher goes by these words to tell that a message was never sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn lapin_tells_of_a_channel_that_had_ended_before_a_publish() {
+    let virtual_host = virtual_host().await;
+    let foreign = Foreign::connect(&virtual_host.url).await;
+    foreign.channel.close(200, "done".into()).await.unwrap();
+    let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+    #[expect(clippy::disallowed_methods, reason = "what it does is the question")]
+    let publish =
+        foreign
+            .channel
+            .basic_publish("".into(), "nowhere".into(), options, b"{}", properties);
+    let error = publish.await.unwrap_err();
+    assert!(
+        matches!(
+            error.kind(),
+            ErrorKind::InvalidChannelState(_, "basic.publish")
+        ),
+        "{error:?}"
+    );
 }
 
 /// With nobody else publishing, no verdict may wait for a publish that does not come. The confirm

@@ -4,6 +4,7 @@ use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind,
     options::{
         BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
+        QueuePurgeOptions,
     },
     types::FieldTable,
 };
@@ -70,9 +71,8 @@ impl Foreign {
         assert!(confirm.or_panic("its confirm").is_ack());
     }
 
-    /// How many messages wait in a queue now, and how many consumers it has. The management
-    /// interface would tell what was some seconds ago.
-    pub async fn waiting(&self, queue: &str) -> (u32, u32) {
+    /// How many consumers a queue has, or 0 where it does not say so at once.
+    pub async fn consumers(&self, queue: &str) -> u32 {
         let passive = QueueDeclareOptions {
             passive: true,
             ..QueueDeclareOptions::default()
@@ -80,8 +80,16 @@ impl Foreign {
         let declare = self
             .channel
             .queue_declare(queue.into(), passive, FieldTable::default());
-        let queue = declare.await.or_panic(queue);
-        (queue.message_count(), queue.consumer_count())
+        declare.await.or_panic(queue).consumer_count()
+    }
+
+    /// Empties a queue, and returns how many messages waited in it. The management interface would
+    /// tell what was some seconds ago.
+    pub async fn purge(&self, queue: &str) -> u32 {
+        let purge = self
+            .channel
+            .queue_purge(queue.into(), QueuePurgeOptions::default());
+        purge.await.or_panic(queue)
     }
 
     /// Closes the connection.

@@ -64,10 +64,11 @@ impl Gateway {
         send(request.body(body)).await
     }
 
-    /// Stops both services.
-    pub async fn stop(self) {
+    /// Stops both services, and returns the target, which gets nothing more.
+    pub async fn stop(self) -> Target {
         self.broker.stop().await;
         self.listener.stop().await;
+        self.target
     }
 }
 

@@ -24,9 +24,11 @@ use crate::{OrPanic as _, eventually, foreign::Foreign, management::Management};
 
 const START_DEADLINE: Duration = Duration::from_secs(120);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
-/// `rabbitmqctl` starts an Erlang machine of its own, which takes its time on a busy one.
 /// For RabbitMQ to notice that a consumer is gone.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(20);
+/// Looks at a queue in a row that find no consumer.
+const LEFT_LOOKS: usize = 5;
+/// `rabbitmqctl` starts an Erlang machine of its own, which takes its time on a busy one.
 const CTL_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A node of RabbitMQ with its data in a directory of its own.
@@ -60,17 +62,18 @@ impl VirtualHost {
         format!("{credentials}@{proxy}/{}", self.name)
     }
 
-    /// How many messages its consumers have left in a queue. They must be about to go: what is
-    /// delivered and not acknowledged is back in the queue with the end of its consumer.
+    /// How many messages its consumers have left in a queue, which is empty then. Their programs
+    /// must be about to end: what is delivered and not acknowledged is back in the queue by then.
     pub async fn left(&self, queue: &str) -> u32 {
         let foreign = Foreign::connect(&self.url).await;
-        let left = eventually("its consumers are gone", LEAVE_DEADLINE, || async {
-            match foreign.waiting(queue).await {
-                (left, 0) => Some(left),
-                _ => None,
-            }
-        })
-        .await;
+        // A quorum queue that does not answer within 250 ms counts as one without consumers.
+        for _ in 0..LEFT_LOOKS {
+            eventually("its consumers are gone", LEAVE_DEADLINE, || async {
+                (foreign.consumers(queue).await == 0).then_some(())
+            })
+            .await;
+        }
+        let left = foreign.purge(queue).await;
         foreign.close().await;
         left
     }

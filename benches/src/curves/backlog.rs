@@ -77,7 +77,7 @@ pub(super) async fn measure(lab: &Lab) -> anyhow::Result<Curve> {
                 ],
             });
             ensure!(begun.elapsed() < DEADLINE, "{waiting} events still wait");
-            if waiting < FEW {
+            if waiting < FEW && delivered >= backlog {
                 return Ok(points);
             }
         }

@@ -195,6 +195,34 @@ async fn a_route_whose_target_is_down_can_be_given_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_is_gone_is_not_paused() {
+    let virtual_host = virtual_host().await;
+    let dir = tempfile::tempdir().unwrap();
+    let down = Target::answering(StatusCode::SERVICE_UNAVAILABLE).await;
+    let stays = to("stays", &down, "stays");
+    let goes = to("goes-paused", &down, "goes") + "retry_ms = [100]\n";
+    let routes = [stays.clone(), goes].concat();
+    let listener = listener_alone(&virtual_host.url, dir.path(), &routes).await;
+    listener.ready().await;
+    let paused = async |value: u8| {
+        let line = format!("subscription_paused{{route=\"goes-paused\"}} {value}");
+        let url = listener.url("/metrics");
+        eventually(&line, PATIENCE, || async {
+            http::get(&url).await.text.contains(&line).then_some(())
+        })
+        .await;
+    };
+    let publisher = Foreign::connect(&virtual_host.url).await;
+    publish(&publisher, "goes", "waits").await;
+    paused(1).await;
+    write(dir.path(), &[stays]);
+    let changes = reload(&listener).await.json();
+    assert_eq!(changes["removed"], json!(["goes-paused"]));
+    paused(0).await;
+    listener.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_queue_that_is_its_owners_now_keeps_its_bindings() {
     let virtual_host = virtual_host().await;
     let dir = tempfile::tempdir().unwrap();
