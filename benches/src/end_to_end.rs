@@ -43,7 +43,7 @@ pub(crate) async fn measure(lab: &Lab) -> anyhow::Result<Report> {
          RabbitMQ and the listener into the logger's SQLite database (`synchronous=FULL`, many events a commit); \
          all services with their default configuration. Latencies count from when a request was due. That to the \
          store is of {} events a second more, which are asked for at the logger until they are there, so after their \
-         commit. In the end the logger had stored every event that was accepted.",
+         commit. Behind are the events that were due and not stored, beside those on their way at the start. In the end the logger had stored every event that was accepted.",
         event::BYTES,
         lab.plan.length(SECONDS).as_secs(),
         lab.plan.warm_up(SECONDS).as_secs(),
@@ -160,13 +160,13 @@ impl Chain {
     async fn behind(&self, window: Window, per_second: u32) -> anyhow::Result<Behind> {
         let mut behind = Behind::default();
         sleep_until(window.start).await;
-        let before = self.stored().await?;
+        let before = self.stored().await;
         let begun = Instant::now();
         let mut stored = 0.0;
         while Instant::now() < window.end {
             sleep_until(window.end.min(Instant::now() + LOOK)).await;
             let due = begun.elapsed().as_secs_f64() * f64::from(per_second);
-            stored = (self.stored().await? - before) as f64;
+            stored = (self.stored().await - before) as f64;
             behind.looks.push(due - stored);
         }
         behind.stored_per_second = stored / begun.elapsed().as_secs_f64();
@@ -177,7 +177,7 @@ impl Chain {
     async fn drained(&self, accepted: u64) -> anyhow::Result<Duration> {
         let begun = Instant::now();
         loop {
-            let stored = self.stored().await?;
+            let stored = self.stored().await;
             if stored == accepted {
                 return Ok(begun.elapsed());
             }
@@ -190,13 +190,9 @@ impl Chain {
     }
 
     /// Events that the logger has stored, each counted once, after its commit.
-    async fn stored(&self) -> anyhow::Result<u64> {
-        let metrics = http::get(&self.logger.url("/metrics")).await.text;
-        let mut lines = metrics.lines();
-        match lines.find_map(|line| line.strip_prefix(STORED)) {
-            Some(number) => number.trim().parse().with_context(|| number.to_owned()),
-            None => Ok(0),
-        }
+    async fn stored(&self) -> u64 {
+        let stored = http::metric(&self.logger.url("/metrics"), STORED).await;
+        stored.unwrap_or_default() as u64
     }
 }
 

@@ -113,7 +113,7 @@ async fn an_outage_longer_than_the_consumer_timeout_loses_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_outage_uses_up_no_delivery_limit() {
     /// At 0.6 s each, three times the consumer timeout.
-    const PUT_BACK: u32 = 30;
+    const PUT_BACK: usize = 30;
     let mut node = node(6_000).await;
     let virtual_host = node.virtual_host().await;
     let limit = json!({"delivery-limit": 1});
@@ -136,11 +136,9 @@ async fn a_long_outage_uses_up_no_delivery_limit() {
     let ids = post(&broker, 3).await;
 
     let metrics = listener.url("/metrics");
-    let series = "subscription_events_total{route=\"limited\",outcome=\"put_back\"} ";
+    let series = "subscription_events_total{route=\"limited\",outcome=\"put_back\"}";
     eventually("held and put back", Duration::from_secs(60), || async {
-        let metrics = http::get(&metrics).await.text;
-        let count = metrics.lines().find_map(|line| line.strip_prefix(series))?;
-        (count.parse::<u32>().unwrap() >= PUT_BACK).then_some(())
+        (http::metric(&metrics, series).await? >= PUT_BACK).then_some(())
     })
     .await;
     let tried = target.count();

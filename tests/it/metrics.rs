@@ -7,13 +7,11 @@ use axum::http::StatusCode;
 use serde_json::json;
 use tests::{eventually, http, process::Process, rabbitmq::virtual_host, target::Target};
 
-/// Waits until a service counts `value` under `name`, which has its labels.
-async fn counts(service: &Process, name: &str, value: usize) {
-    let line = format!("{name} {value}");
+/// Waits until a service counts as many under a series.
+async fn counts(service: &Process, series: &str, value: usize) {
     let url = service.url("/metrics");
-    eventually(&line, Duration::from_secs(30), || async {
-        let metrics = http::get(&url).await.text;
-        metrics.lines().any(|read| read == line).then_some(())
+    eventually(series, Duration::from_secs(30), || async {
+        (http::metric(&url, series).await == Some(value)).then_some(())
     })
     .await;
 }

@@ -257,10 +257,8 @@ async fn what_waits_for_its_target_for_long_goes_back_to_its_queue() {
     }
     let url = listener.url("/metrics");
     let put_back = || async {
-        let name = r#"subscription_events_total{route="held",outcome="put_back"} "#;
-        let metrics = http::get(&url).await.text;
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-        line.map_or(0, |count| count.parse::<usize>().unwrap())
+        let name = r#"subscription_events_total{route="held",outcome="put_back"}"#;
+        http::metric(&url, name).await.unwrap_or_default()
     };
     // Those posted first may have been put back before the last was there. From now on they take
     // turns.

@@ -1,7 +1,7 @@
 //! A program of somebody else's on the same RabbitMQ.
 
 use lapin::{
-    BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind,
+    BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind, Queue,
     options::{
         BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
         QueuePurgeOptions,
@@ -73,14 +73,7 @@ impl Foreign {
 
     /// How many consumers a queue has, or 0 where it does not say so at once.
     pub async fn consumers(&self, queue: &str) -> u32 {
-        let passive = QueueDeclareOptions {
-            passive: true,
-            ..QueueDeclareOptions::default()
-        };
-        let declare = self
-            .channel
-            .queue_declare(queue.into(), passive, FieldTable::default());
-        declare.await.or_panic(queue).consumer_count()
+        look_up(&self.channel, queue).await.consumer_count()
     }
 
     /// Empties a queue, and returns how many messages waited in it. The management interface would
@@ -97,4 +90,15 @@ impl Foreign {
         let closed = self.connection.close(200, "done".into()).await;
         closed.or_panic("the connection closes");
     }
+}
+
+/// What RabbitMQ tells of a queue, which must be there. A quorum queue that does not answer within
+/// 250 ms has neither messages nor consumers by this.
+pub(crate) async fn look_up(channel: &Channel, queue: &str) -> Queue {
+    let passive = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
+    let looked_up = channel.queue_declare(queue.into(), passive, FieldTable::default());
+    looked_up.await.or_panic(queue)
 }

@@ -79,3 +79,12 @@ pub async fn post(url: &str, body: &Value) -> Answer {
 pub async fn get(url: &str) -> Answer {
     read(client().get(url).send().await.or_panic(url)).await
 }
+
+/// What a service tells under `url`, its `/metrics`, of a series by its name and labels; nothing
+/// where it has not looked it up yet.
+pub async fn metric(url: &str, series: &str) -> Option<usize> {
+    let metrics = get(url).await.text;
+    let mut lines = metrics.lines();
+    let value = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+    Some(value.parse().or_panic(value))
+}

@@ -26,7 +26,7 @@ const START_DEADLINE: Duration = Duration::from_secs(120);
 const STOP_DEADLINE: Duration = Duration::from_secs(30);
 /// For RabbitMQ to notice that a consumer is gone.
 const LEAVE_DEADLINE: Duration = Duration::from_secs(20);
-/// Looks at a queue in a row that find no consumer.
+/// Looks at a queue that must find no consumer.
 const LEFT_LOOKS: usize = 5;
 /// `rabbitmqctl` starts an Erlang machine of its own, which takes its time on a busy one.
 const CTL_DEADLINE: Duration = Duration::from_secs(60);
@@ -66,7 +66,7 @@ impl VirtualHost {
     /// must be about to end: what is delivered and not acknowledged is back in the queue by then.
     pub async fn left(&self, queue: &str) -> u32 {
         let foreign = Foreign::connect(&self.url).await;
-        // A quorum queue that does not answer within 250 ms counts as one without consumers.
+        // One such look may be of a queue that did not answer in time.
         for _ in 0..LEFT_LOOKS {
             eventually("its consumers are gone", LEAVE_DEADLINE, || async {
                 (foreign.consumers(queue).await == 0).then_some(())

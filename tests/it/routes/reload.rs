@@ -186,11 +186,9 @@ async fn a_route_whose_target_is_down_can_be_given_another() {
         .collect();
     ordered.dedup();
     assert_eq!(ordered, ["ordered-0", "ordered-1", "ordered-2"]);
-    let metrics = http::get(&listener.url("/metrics")).await.text;
-    assert!(
-        metrics.contains("subscription_paused{route=\"many\"} 0"),
-        "{metrics}"
-    );
+    let paused = r#"subscription_paused{route="many"}"#;
+    let paused = http::metric(&listener.url("/metrics"), paused).await;
+    assert_eq!(paused, Some(0));
     listener.stop().await;
 }
 
@@ -204,21 +202,18 @@ async fn a_route_that_is_gone_is_not_paused() {
     let routes = [stays.clone(), goes].concat();
     let listener = listener_alone(&virtual_host.url, dir.path(), &routes).await;
     listener.ready().await;
-    let paused = async |value: u8| {
-        let line = format!("subscription_paused{{route=\"goes-paused\"}} {value}");
-        let url = listener.url("/metrics");
-        eventually(&line, PATIENCE, || async {
-            http::get(&url).await.text.contains(&line).then_some(())
-        })
-        .await;
-    };
+    let url = listener.url("/metrics");
+    let paused = || http::metric(&url, r#"subscription_paused{route="goes-paused"}"#);
     let publisher = Foreign::connect(&virtual_host.url).await;
     publish(&publisher, "goes", "waits").await;
-    paused(1).await;
+    eventually("it is paused", PATIENCE, || async {
+        (paused().await == Some(1)).then_some(())
+    })
+    .await;
     write(dir.path(), &[stays]);
     let changes = reload(&listener).await.json();
     assert_eq!(changes["removed"], json!(["goes-paused"]));
-    paused(0).await;
+    assert_eq!(paused().await, Some(0));
     listener.stop().await;
 }
 

@@ -20,6 +20,7 @@ use tokio::{
 
 use crate::{
     OrPanic as _,
+    foreign::look_up,
     proof::{Account, Destination, plan::EMPTIED},
 };
 
@@ -156,15 +157,8 @@ impl Queues {
 
     /// How many messages are ready in a queue.
     async fn depth(&self, destination: Destination) -> u32 {
-        let passive = QueueDeclareOptions {
-            passive: true,
-            ..QueueDeclareOptions::default()
-        };
-        let name = destination.key();
-        let looked_up = self
-            .channel
-            .queue_declare(name.into(), passive, FieldTable::default());
-        looked_up.await.or_panic(name).message_count()
+        let queue = look_up(&self.channel, destination.key()).await;
+        queue.message_count()
     }
 }
 
