@@ -7,6 +7,7 @@ use std::{
     cell::{Cell, RefCell},
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     thread,
     time::Duration,
 };
@@ -20,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
     runtime,
-    sync::oneshot,
+    sync::{Semaphore, oneshot},
     task::{JoinSet, LocalSet},
     time::{Instant, sleep_until, timeout_at},
 };
@@ -45,7 +46,7 @@ pub(crate) struct Load {
 }
 
 /// When the next request is due.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Pace {
     /// Closed loop: on each connection with the answer to the one before. A server that stalls gets
     /// fewer requests, so latencies are those of the requests that were made, and not of what
@@ -58,6 +59,8 @@ pub(crate) enum Pace {
         /// Requests a second of all connections together.
         per_second: u32,
     },
+    /// With each permit, until there are no more of them: a closed loop around more than the server.
+    Permits(Arc<Semaphore>),
 }
 
 struct Shared {
@@ -121,7 +124,7 @@ impl Load {
         let tally = shared.tally.borrow();
         let outstanding = match shared.load.pace {
             Pace::Closed => Some(connections),
-            Pace::Open { .. } => None,
+            Pace::Open { .. } | Pace::Permits(_) => None,
         };
         Ok(tally.outcome(cpu, outstanding))
     }
@@ -190,11 +193,15 @@ async fn requests(mut sender: SendRequest<Full<Bytes>>, shared: &Shared) -> anyh
 impl Shared {
     /// Waits until the next request is due; `None` when there is none any more.
     async fn turn(&self) -> Option<Instant> {
-        let due = match self.load.pace {
+        let due = match &self.load.pace {
             Pace::Closed => Instant::now(),
+            Pace::Permits(permits) => {
+                permits.acquire().await.ok()?.forget();
+                Instant::now()
+            }
             Pace::Open { per_second } => {
                 let turn = self.turns.replace(self.turns.get() + 1);
-                let due = self.begun + Duration::from_secs(1) * turn / per_second;
+                let due = self.begun + Duration::from_secs(1) * turn / *per_second;
                 if due < self.window.end {
                     sleep_until(due).await;
                 }

@@ -48,6 +48,11 @@ impl Plan {
     }
 }
 
+/// More was asked of a contender than it can do on this machine.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Overload(pub(crate) String);
+
 /// Where everything is measured.
 pub(crate) struct Lab {
     pub(crate) node: Node,
@@ -100,9 +105,10 @@ impl Lab {
                         contender,
                         figures,
                     }),
-                    Err(error) => {
-                        report.fail(format!("{contender}, round {}: {error:#}", round + 1))
-                    }
+                    Err(error) => report.complain(
+                        format!("{contender}, round {}: {error:#}", round + 1),
+                        error.is::<Overload>(),
+                    ),
                 }
                 self.progress.inc(1);
             }
@@ -144,10 +150,11 @@ impl Report {
         }
     }
 
-    /// Notes that a run is not what it should be.
-    fn fail(&mut self, complaint: String) {
-        self.complaints.push(format!("INVALID: {complaint}"));
-        self.is_valid = false;
+    /// Notes a run without figures: an overload is what it found, anything else a fault of the run.
+    fn complain(&mut self, complaint: String, is_overload: bool) {
+        self.is_valid &= is_overload;
+        let kind = if is_overload { "" } else { "INVALID: " };
+        self.complaints.push(format!("{kind}{complaint}"));
     }
 }
 

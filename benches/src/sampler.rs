@@ -17,8 +17,11 @@ use tokio::{
 use crate::{event, usage::Window};
 
 pub(crate) const PER_SECOND: u32 = 20;
-/// Between two questions for an event.
+/// Between the first questions for an event.
 const PAUSE: Duration = Duration::from_millis(2);
+/// And this part of how long it takes already between later ones: else the events of a backlog would
+/// be asked for so often that the questions alone keep the logger busy.
+const PAUSE_SHARE: u32 = 20;
 /// When an event is given up.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -87,6 +90,6 @@ async fn sample(client: &Client, post: &str, get: &str, due: Instant) -> anyhow:
             answer.status,
             answer.text
         );
-        sleep(PAUSE).await;
+        sleep(PAUSE.max(due.elapsed() / PAUSE_SHARE)).await;
     }
 }

@@ -1,8 +1,8 @@
 //! The client's side of HTTP.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
-use reqwest::{Client, Method, StatusCode, header};
+use reqwest::{Client, ClientBuilder, Method, StatusCode, header};
 use serde_json::Value;
 
 use crate::OrPanic as _;
@@ -42,14 +42,24 @@ impl Answer {
     }
 }
 
+/// For single requests: a client is made once, since it reads all certificates that the machine
+/// trusts. It keeps no connection, which would belong to the runtime of one test.
+static SINGLE: LazyLock<Client> = LazyLock::new(|| built(builder().pool_max_idle_per_host(0)));
+
 /// A client that stays on this machine and never waits for ever.
-#[expect(clippy::expect_used, reason = "a test cannot go on without a client")]
 pub fn client() -> Client {
+    built(builder())
+}
+
+fn builder() -> ClientBuilder {
     Client::builder()
         .timeout(Duration::from_secs(30))
         .no_proxy()
-        .build()
-        .expect("an HTTP client")
+}
+
+#[expect(clippy::expect_used, reason = "a test cannot go on without a client")]
+fn built(builder: ClientBuilder) -> Client {
+    builder.build().expect("an HTTP client")
 }
 
 /// Reads an answer whole.
@@ -63,7 +73,7 @@ pub async fn read(answer: reqwest::Response) -> Answer {
 
 /// A request with any body, sent as JSON.
 pub async fn send(method: Method, url: &str, body: impl Into<reqwest::Body>) -> Answer {
-    let request = client()
+    let request = SINGLE
         .request(method, url)
         .header(header::CONTENT_TYPE, "application/json")
         .body(body);
@@ -77,7 +87,7 @@ pub async fn post(url: &str, body: &Value) -> Answer {
 
 /// `GET`.
 pub async fn get(url: &str) -> Answer {
-    read(client().get(url).send().await.or_panic(url)).await
+    read(SINGLE.get(url).send().await.or_panic(url)).await
 }
 
 /// What a service tells under `url`, its `/metrics`, of a series by its name and labels; nothing
