@@ -107,6 +107,16 @@ impl Chain {
     }
 
     async fn measure(mut self, lab: &Lab, rate: Rate) -> anyhow::Result<Vec<Figure>> {
+        let figures = self.figures(lab, rate).await;
+        for process in [&mut self.broker, &mut self.listener, &mut self.logger] {
+            process.kill().await;
+        }
+        // With all that an overload left in its queue.
+        self.virtual_host.management.delete_virtual_host().await;
+        figures
+    }
+
+    async fn figures(&self, lab: &Lab, rate: Rate) -> anyhow::Result<Vec<Figure>> {
         let mut figures = match rate {
             Rate::PerSecond(rate) => self.at(rate, lab).await?,
             Rate::AsStored => self.as_stored(lab).await?,
@@ -119,10 +129,6 @@ impl Chain {
             let name = format!("{name} peak memory, MB");
             figures.push((name.into(), megabytes(peak_memory(process.pid())?)));
         }
-        for process in [&mut self.broker, &mut self.listener, &mut self.logger] {
-            process.kill().await;
-        }
-        self.virtual_host.management.delete_virtual_host().await;
         Ok(figures)
     }
 

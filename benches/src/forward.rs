@@ -54,13 +54,16 @@ pub(crate) async fn measure(lab: &Lab) -> anyhow::Result<Report> {
     );
     let contenders = ROUTES.map(|(name, options)| (name.into(), options));
     let report = Report::new("forward", text, Vec::new());
-    lab.rounds(report, &contenders, async |options| {
-        stage.queue.purge().await?;
-        fill(stage.amqp_url(), &stage.queue, events).await?;
-        lab.rest().await?;
-        forward(lab, &stage, options, events).await
-    })
-    .await
+    let report = lab
+        .rounds(report, &contenders, async |options| {
+            stage.queue.purge().await?;
+            fill(stage.amqp_url(), &stage.queue, events).await?;
+            lab.rest().await?;
+            forward(lab, &stage, options, events).await
+        })
+        .await?;
+    stage.strike().await;
+    Ok(report)
 }
 
 async fn forward(

@@ -120,19 +120,19 @@ impl Lab {
     /// full cost it seconds, which the next contender would pay for.
     pub(crate) async fn rest(&self) -> anyhow::Result<()> {
         let meter = Meter::new([("RabbitMQ", self.node.pid())]);
-        let mut quiet = 0;
+        let (mut quiet, mut share) = (0, 0.0);
         for _ in 0..REST_LOOKS_MAX {
             let begun = Instant::now();
             let before = meter.read()?;
             sleep(REST_LOOK).await;
             let spent: Duration = meter.since(&before)?.iter().map(|(_, time)| *time).sum();
-            let is_quiet = spent < begun.elapsed().mul_f64(REST_SHARE);
-            quiet = if is_quiet { quiet + 1 } else { 0 };
+            share = spent.div_duration_f64(begun.elapsed());
+            quiet = if share < REST_SHARE { quiet + 1 } else { 0 };
             if quiet == REST_LOOKS {
                 return Ok(());
             }
         }
-        bail!("RabbitMQ has not come to rest")
+        bail!("RabbitMQ has not come to rest: it takes {share:.2} of a core")
     }
 }
 

@@ -72,6 +72,7 @@ pub(crate) async fn measure(lab: &Lab) -> anyhow::Result<Report> {
             }
         })
         .await?;
+    stage.strike().await;
     for missing in ["fastify", "fastapi"] {
         if !lab.peers.iter().any(|peer| peer.name == missing) {
             report.complaints.push(format!(

@@ -74,6 +74,11 @@ impl Stage {
         &self.virtual_host.url
     }
 
+    /// Deletes the virtual host: queues that are left cost RabbitMQ for as long as it runs.
+    pub(crate) async fn strike(self) {
+        self.virtual_host.management.delete_virtual_host().await;
+    }
+
     /// Empties the queue, and checks that it held as many events as were accepted.
     pub(crate) async fn check_held(&self, accepted: u64) -> anyhow::Result<()> {
         let held = self.queue.purge().await?;

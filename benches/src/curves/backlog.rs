@@ -88,6 +88,7 @@ pub(super) async fn measure(lab: &Lab) -> anyhow::Result<Curve> {
     };
     listener.kill().await;
     broker.kill().await;
+    stage.strike().await;
     Ok(Curve {
         name: "backlog",
         text: format!(

@@ -42,6 +42,7 @@ pub(super) async fn measure(lab: &Lab) -> anyhow::Result<Curve> {
         });
         lab.progress.inc(1);
     }
+    stage.strike().await;
     Ok(Curve {
         name: "connections",
         text: format!(

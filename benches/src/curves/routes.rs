@@ -72,6 +72,7 @@ async fn point(lab: &Lab, routes: u64) -> anyhow::Result<Point> {
 
     let start = async |target: &str| stage.listener_of(&text(target)).await;
     let figures = forward::deliver(lab, events * routes, start).await?;
+    stage.strike().await;
     Ok(Point {
         at: routes.to_string(),
         x: routes as f64,

@@ -56,6 +56,7 @@ pub(super) async fn measure(lab: &Lab) -> anyhow::Result<Curve> {
         });
         lab.progress.inc(1);
     }
+    stage.strike().await;
     Ok(Curve {
         name: "size",
         text: format!(
