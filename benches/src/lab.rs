@@ -182,7 +182,21 @@ fn progress() -> ProgressBar {
 
 #[cfg(test)]
 mod checks {
-    use super::turns;
+    use super::{Report, turns};
+
+    #[test]
+    fn an_overload_is_told_and_invalidates_nothing() {
+        let mut report = Report::new("end-to-end", String::new(), Vec::new());
+        report.complain("not kept up with".to_owned(), true);
+        assert!(report.is_valid);
+        report.complain("a panic".to_owned(), false);
+        report.complain("not kept up with".to_owned(), true);
+        assert!(!report.is_valid);
+        assert_eq!(
+            report.complaints,
+            ["not kept up with", "INVALID: a panic", "not kept up with"]
+        );
+    }
 
     #[test]
     fn each_is_as_often_before_another_as_after_it() {
