@@ -7,6 +7,8 @@ use clap::{Parser, Subcommand};
 use service_kit::telemetry::{self, TelemetryConfig};
 use service_kit::{healthcheck, server, shutdown};
 
+// The other one is there to be measured: scripts/bench-builds.
+#[cfg(not(allocator = "libc"))]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

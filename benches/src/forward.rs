@@ -23,7 +23,7 @@ use crate::{
 
 const SECONDS: u16 = 8;
 /// Events that wait in the queue for each second that is to be measured.
-const EVENTS_PER_SECOND: u64 = 25_000;
+pub(crate) const EVENTS_PER_SECOND: u64 = 25_000;
 /// Publishes at one time that fill the queue.
 const PUBLISHES: u64 = 500;
 const DEADLINE: Duration = Duration::from_secs(30);

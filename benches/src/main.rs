@@ -8,6 +8,7 @@
     reason = "it is a program that reports to a terminal"
 )]
 
+mod builds;
 mod ceiling;
 mod chart;
 mod curves;
@@ -63,7 +64,7 @@ struct Cli {
     #[arg(long)]
     write: Option<PathBuf>,
 
-    /// What to measure [default: everything]
+    /// What to measure [default: everything but builds]
     scenarios: Vec<Scenario>,
 
     #[command(subcommand)]
@@ -87,6 +88,8 @@ enum Scenario {
     EndToEnd,
     /// From the start of each service to its readiness
     Start,
+    /// The broker and the listener as they are built by BENCH_BUILDS, which scripts/bench makes
+    Builds,
     /// How the cost grows with sizes, connections, routes and a backlog: pictures, of one run each
     Curves,
 }
@@ -94,6 +97,7 @@ enum Scenario {
 /// The folder of pictures beside a document.
 const PICTURES: &str = "performance";
 
+/// Without being told which.
 const ALL: [Scenario; 5] = [
     Scenario::Publish,
     Scenario::Forward,
@@ -209,6 +213,7 @@ impl Scenario {
             Self::Forward => forward::measure(lab).await?,
             Self::EndToEnd => end_to_end::measure(lab).await?,
             Self::Start => start::measure(lab).await?,
+            Self::Builds => builds::measure(lab).await?,
             Self::Curves => return Ok(Found::Curves(curves::measure(lab).await?)),
         }))
     }

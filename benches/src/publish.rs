@@ -20,7 +20,7 @@ use crate::{
 };
 
 const SECONDS: u16 = 8;
-const CONNECTIONS: usize = 64;
+pub(crate) const CONNECTIONS: usize = 64;
 const BROKER: &str = "broker-service";
 const CEILING: &str = "publisher, 64 outstanding";
 

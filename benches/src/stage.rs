@@ -8,7 +8,7 @@ use tests::{
     rabbitmq::{Node, VirtualHost},
 };
 
-use crate::queue::Queue;
+use crate::{builds::Build, queue::Queue};
 
 /// The route whose queue everybody publishes into.
 const ROUTE: &str = "logs";
@@ -20,6 +20,8 @@ pub(crate) struct Stage {
     pub(crate) virtual_host: VirtualHost,
     pub(crate) queue: Queue,
     pub(crate) dir: TempDir,
+    /// Of other services than those that are shipped.
+    build: Option<Build>,
 }
 
 impl Stage {
@@ -32,12 +34,19 @@ impl Stage {
             virtual_host,
             queue,
             dir,
+            build: None,
         };
         // The listener declares it.
         let mut listener = stage.listener(NOBODY, "").await?;
         listener.ready().await;
         listener.kill().await;
         Ok(stage)
+    }
+
+    /// With the services of another build from now on.
+    pub(crate) fn with(mut self, build: Build) -> Self {
+        self.build = Some(build);
+        self
     }
 
     /// Starts a listener whose one route leads to `target`, with `options` in the words of the file.
@@ -59,15 +68,22 @@ impl Stage {
             ("AUTH_URL", NOBODY),
             ("DEAD_LETTERS", "queue"),
         ];
-        Ok(Process::start("listener-service", self.dir.path(), &environment).await)
+        Ok(self.start("listener-service", &environment).await)
     }
 
     /// Starts a broker, configured by `environment`, and waits until it is ready.
     pub(crate) async fn broker(&self, environment: &[(&str, &str)]) -> Process {
         let environment = [&[("AMQP_URL", self.amqp_url())], environment].concat();
-        let broker = Process::start("broker-service", self.dir.path(), &environment).await;
+        let broker = self.start("broker-service", &environment).await;
         broker.ready().await;
         broker
+    }
+
+    async fn start(&self, service: &'static str, environment: &[(&str, &str)]) -> Process {
+        match &self.build {
+            Some(build) => build.start(service, self.dir.path(), environment),
+            None => Process::start(service, self.dir.path(), environment).await,
+        }
     }
 
     pub(crate) fn amqp_url(&self) -> &str {

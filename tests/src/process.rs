@@ -65,13 +65,33 @@ impl Process {
         dir: &Path,
         environment: &[(&str, &str)],
     ) -> Self {
+        Self::launch(programs().await, wrapper, name, dir, environment)
+    }
+
+    /// The same with a program that was built otherwise, and lies in `programs`.
+    pub fn start_built(
+        programs: &Path,
+        name: &'static str,
+        dir: &Path,
+        environment: &[(&str, &str)],
+    ) -> Self {
+        Self::launch(programs, &[], name, dir, environment)
+    }
+
+    fn launch(
+        programs: &Path,
+        wrapper: &[&str],
+        name: &'static str,
+        dir: &Path,
+        environment: &[(&str, &str)],
+    ) -> Self {
         let addr = port::reserve();
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let mut process = Self {
             addr,
             name,
             wrapper: wrapper.iter().map(|word| (*word).to_owned()).collect(),
-            program: programs().await.join(name),
+            program: programs.join(name),
             environment: environment.iter().map(owned).collect(),
             log: dir.join(format!("{name}-{}.log", addr.port())),
             client: http::client(),
