@@ -5,7 +5,8 @@ use std::hint::black_box;
 use broker_service::Envelope;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use messaging::{Delivery, Event, RoutingKey};
+use event::{Event, EventType};
+use messaging::{Delivery, Message};
 
 const SOURCE: &str = "broker-service";
 const DATA: Bytes = Bytes::from_static(&[b'x'; 256]);
@@ -16,7 +17,7 @@ fn routing_key(criterion: &mut Criterion) {
     for (name, text) in [("log.INFO", "log.INFO"), ("255 bytes", longest.as_str())] {
         group.throughput(Throughput::Bytes(text.len() as u64));
         group.bench_function(name, |bench| {
-            bench.iter(|| black_box(text).parse::<RoutingKey>());
+            bench.iter(|| black_box(text).parse::<EventType>());
         });
     }
 }
@@ -34,12 +35,12 @@ fn envelope(criterion: &mut Criterion) {
 }
 
 fn event(criterion: &mut Criterion) {
-    const KEY: RoutingKey = RoutingKey::from_static("log.INFO");
+    const KEY: EventType = EventType::from_static("log.INFO");
     let new = || Event::new(&KEY, SOURCE, "application/json", DATA);
     let mut group = criterion.benchmark_group("event");
     group.bench_function("new", |bench| bench.iter(new));
     group.bench_function("into message", |bench| {
-        bench.iter_batched(new, |event| event.into_message(&KEY), BatchSize::SmallInput);
+        bench.iter_batched(new, |event| Message::of(event, &KEY), BatchSize::SmallInput);
     });
     group.bench_function("with a trace into message", |bench| {
         let traced = || {
@@ -50,12 +51,12 @@ fn event(criterion: &mut Criterion) {
         };
         bench.iter_batched(
             traced,
-            |event| event.into_message(&KEY),
+            |event| Message::of(event, &KEY),
             BatchSize::SmallInput,
         );
     });
     group.bench_function("from a message", |bench| {
-        let message = || new().into_message(&KEY);
+        let message = || Message::of(new(), &KEY);
         bench.iter_batched(
             message,
             |message| Delivery::of(message, "events.topic.exchange.queue.logs"),

@@ -16,7 +16,7 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use messaging::{
-    AmqpUrl, Connection, Publisher, Status,
+    AmqpUrl, Connection, Message, Publisher, Status,
     topology::{EVENTS_EXCHANGE, Topology},
 };
 use tests::eventually;
@@ -130,7 +130,7 @@ async fn publish(publisher: Publisher, window: Window, tally: Arc<Mutex<Tally>>)
         if due >= window.end {
             return;
         }
-        let message = event::event(&data).into_message(&event::KEY);
+        let message = Message::of(event::event(&data), &event::KEY);
         let published = publisher.publish(message, DEADLINE).await;
         match published {
             Ok(()) => lock(&tally).accepted(due),

@@ -1,12 +1,12 @@
 //! The event that everybody publishes: an entry of a log of 256 bytes.
 
 use bytes::Bytes;
-use messaging::{Event, RoutingKey};
+use event::{Event, EventType};
 
 /// Bytes of the event's data, which is the body of its message.
 pub(crate) const BYTES: usize = 256;
 /// What the broker makes of the level of the entry.
-pub(crate) const KEY: RoutingKey = RoutingKey::from_static("log.INFO");
+pub(crate) const KEY: EventType = EventType::from_static("log.INFO");
 
 /// The entry itself, which the broker takes as data, byte for byte.
 pub(crate) fn data(bytes: usize) -> Bytes {

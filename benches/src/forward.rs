@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use messaging::{AmqpUrl, Connection, Publisher, topology::Topology};
+use messaging::{AmqpUrl, Connection, Message, Publisher, topology::Topology};
 use tests::{eventually, process::Process};
 use tokio::{
     task::JoinSet,
@@ -151,7 +151,7 @@ pub(crate) async fn fill(amqp_url: &str, queue: &Queue, events: u64) -> anyhow::
         tasks.spawn(async move {
             let data = event::data(event::BYTES);
             for _ in 0..share {
-                let message = event::event(&data).into_message(&event::KEY);
+                let message = Message::of(event::event(&data), &event::KEY);
                 publisher.publish(message, DEADLINE).await?;
             }
             anyhow::Ok(())

@@ -13,7 +13,7 @@ mod structured;
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use messaging::{Event, RoutingKey};
+use event::{Event, EventType};
 use service_kit::problem::Problem;
 
 pub(crate) use self::{
@@ -50,7 +50,7 @@ fn publication(mut attributes: Attributes, data: Bytes) -> Result<Publication, P
     let id = required(&mut attributes, "id")?;
     let source = required(&mut attributes, "source")?;
     let event_type = required(&mut attributes, "type")?;
-    let routing_key: RoutingKey = event_type
+    let routing_key: EventType = event_type
         .parse()
         .map_err(|error| attribute::wrong("type", &format!("is no event type here: {error}")))?;
     let event = Event {

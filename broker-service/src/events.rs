@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, header},
     response::Response,
 };
-use messaging::{Event, RoutingKey};
+use event::{Event, EventType};
 use service_kit::{json, posted::Posted, problem::Problem};
 
 pub(crate) use self::batch::ALL_AT_ONCE as BATCHES_AT_ONCE;
@@ -30,9 +30,9 @@ pub(crate) async fn post_data(
 ) -> Result<Response, Problem> {
     let Path(event_type) =
         event_type.map_err(|_| Problem::bad_request("the event type is not valid UTF-8"))?;
-    let routing_key: RoutingKey = event_type
+    let routing_key: EventType = event_type
         .parse()
-        .map_err(|error: messaging::RoutingKeyError| Problem::bad_request(error.to_string()))?;
+        .map_err(|error: event::EventTypeError| Problem::bad_request(error.to_string()))?;
     json::check_encoding(&headers)?;
     if cloud_event::is_binary(&headers) {
         return Err(Problem::bad_request(

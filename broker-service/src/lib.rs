@@ -22,7 +22,8 @@ use std::{
 };
 
 use axum::{Router, routing::post};
-use messaging::{Connection, Event, PublishError, Publisher, Requester, RoutingKey, topology};
+use event::{Event, EventType};
+use messaging::{Connection, Message, PublishError, Publisher, Requester, topology};
 use metrics::{Counter, Histogram};
 use service_kit::{readiness::Readiness, server};
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -53,11 +54,11 @@ impl App {
     async fn publish(
         &self,
         event: Event,
-        key: &RoutingKey,
+        key: &EventType,
         timeout: Duration,
     ) -> Result<(), PublishError> {
         let begun = Instant::now();
-        let message = event.into_message(key);
+        let message = Message::of(event, key);
         let publish = self.publishers.publish(message, key, timeout);
         let published = publish.await;
         let took = begun.elapsed();

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use messaging::{PublishError, RequestError, RoutingKey};
+use event::EventType;
+use messaging::{PublishError, RequestError};
 use serde_json::json;
 use service_kit::problem::Problem;
 
@@ -13,7 +14,7 @@ const LATER: Duration = Duration::from_secs(5);
 /// Each but one is a 503: the same request may succeed later. That one is a 403, since a type that
 /// RabbitMQ's permissions do not allow takes somebody to change them. Only `unconfirmed` leaves
 /// open whether the event was published, and so carries its id.
-pub(crate) fn publish(error: &PublishError, key: &RoutingKey, id: &str) -> Problem {
+pub(crate) fn publish(error: &PublishError, key: &EventType, id: &str) -> Problem {
     let problem = |message, retry_after| unavailable(code(error), message, retry_after);
     match error {
         PublishError::Unroutable => problem(

@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderName, StatusCode},
     response::{IntoResponse as _, Response},
 };
-use messaging::{Event, RoutingKey};
+use event::{Event, EventType};
 use serde::Serialize;
 use service_kit::problem::Problem;
 
@@ -25,14 +25,14 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 pub(crate) struct Publication {
     pub(crate) event: Event,
     /// The event's type as what it is routed by.
-    pub(crate) routing_key: RoutingKey,
+    pub(crate) routing_key: EventType,
     /// Whether the client chose id and time, or they were made here for this request.
     pub(crate) id_is_given: bool,
 }
 
 impl Publication {
     /// Of an event that was made here.
-    pub(crate) fn new(event: Event, routing_key: RoutingKey) -> Self {
+    pub(crate) fn new(event: Event, routing_key: EventType) -> Self {
         Self {
             event,
             routing_key,

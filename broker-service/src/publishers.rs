@@ -6,7 +6,8 @@
 
 use std::time::Duration;
 
-use messaging::{Message, PublishError, Publisher, RoutingKey, Status};
+use event::EventType;
+use messaging::{Message, PublishError, Publisher, Status};
 use moka::{future::Cache, policy::EvictionPolicy};
 
 /// Types that are known to be allowed; beyond it the oldest are tried again.
@@ -16,7 +17,7 @@ const ALLOWED_MAX: u64 = 10_000;
 pub(crate) struct Publishers {
     allowed: Publisher,
     untried: Publisher,
-    allowed_types: Cache<RoutingKey, ()>,
+    allowed_types: Cache<EventType, ()>,
 }
 
 impl Publishers {
@@ -43,7 +44,7 @@ impl Publishers {
     pub(crate) async fn publish(
         &self,
         message: Message,
-        key: &RoutingKey,
+        key: &EventType,
         deadline: Duration,
     ) -> Result<(), PublishError> {
         let is_allowed = self.allowed_types.contains_key(key);

@@ -7,8 +7,8 @@ mod violation;
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use bytes::Bytes;
+use event::Event;
 use jsonschema::Validator;
-use messaging::Event;
 use serde_json::{Value, json};
 use service_kit::problem::Problem;
 use tracing::info;

@@ -19,7 +19,10 @@ use std::{
     path::Path,
 };
 
-use messaging::{RoutingKey, Source, Subscription, topology::Topology};
+use messaging::{
+    Source, Subscription,
+    topology::{KEY_BYTES_MAX, Topology},
+};
 use toml::de::DeTable;
 use url::Url;
 
@@ -176,12 +179,12 @@ fn check_name(name: String) -> Result<String, String> {
 
 /// A routing key of a binding, of whatever exchange.
 fn check_key(key: &str) -> Result<(), String> {
-    if key.len() <= RoutingKey::MAX_BYTES && !key.chars().any(char::is_control) {
+    if key.len() <= KEY_BYTES_MAX && !key.chars().any(char::is_control) {
         Ok(())
     } else {
         Err(format!(
             "a key has at most {} bytes, and no control characters",
-            RoutingKey::MAX_BYTES
+            KEY_BYTES_MAX
         ))
     }
 }

@@ -7,7 +7,8 @@ use std::{fmt, time::Duration};
 
 use anyhow::Context as _;
 use bytes::BytesMut;
-use messaging::{Delivery, Event, Failure, Outcome, Reply};
+use event::Event;
+use messaging::{Delivery, Failure, Outcome, Reply};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::{
     Client, Method, Request, Response,

@@ -1,12 +1,14 @@
 //! An event that no attempt could deliver, as it lies in the dead letters of a route, and the
 //! message that sends it on its way once more.
 
+use event::Event;
 use lapin::types::AMQPValue;
 use uuid::Uuid;
 
 use crate::{
-    Delivery, Event,
+    Delivery,
     death::Death,
+    event::properties,
     handoff::{
         ANSWER, ATTEMPT, DEATH, FIRST_FAILURE, LAST_FAILURE, ORIGINAL_EXCHANGE, ORIGINAL_KEY,
         REASON, STATUS,
@@ -74,20 +76,20 @@ impl DeadLetter {
     }
 }
 
-impl Event {
-    /// The message that brings this event back into the queue `queue` of its route, for a first
+impl Message {
+    /// The message that brings `event` back into the queue `queue` of its route, for a first
     /// attempt. `exchange` and `routing_key` say where it was published first.
-    pub fn into_replay(self, queue: &str, exchange: &str, routing_key: &str) -> Message {
+    pub fn replay(event: Event, queue: &str, exchange: &str, routing_key: &str) -> Self {
         let mut headers = Headers::new();
         headers.insert(ATTEMPT, AMQPValue::LongLongInt(1));
         headers.insert_text(ORIGINAL_EXCHANGE, exchange);
         headers.insert_text(ORIGINAL_KEY, routing_key);
-        Message {
+        Self {
             exchange: RETRY_EXCHANGE.into(),
             routing_key: queue.into(),
             mandatory: true,
-            properties: self.properties(headers),
-            payload: self.data,
+            properties: properties(&event, headers),
+            payload: event.data,
         }
     }
 }
@@ -162,10 +164,7 @@ mod tests {
     #[test]
     fn a_replay_is_a_first_attempt_of_the_same_event() {
         let dead = dead();
-        let replay = dead
-            .event
-            .clone()
-            .into_replay("Q", &dead.exchange, &dead.routing_key);
+        let replay = Message::replay(dead.event.clone(), "Q", &dead.exchange, &dead.routing_key);
         assert_eq!(replay.routing_key.as_str(), "Q");
         assert!(replay.mandatory);
         let again = delivery("Q", RETRY_EXCHANGE, "Q", replay.properties);

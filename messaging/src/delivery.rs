@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use event::Event;
 use lapin::BasicProperties;
 
 use crate::{
-    Event, Message, RoutingKey,
+    Message,
     death::Death,
     handoff::{ATTEMPT, ORIGINAL_EXCHANGE, ORIGINAL_KEY},
     headers::{integer, text},
-    topology::RETRY_EXCHANGE,
+    topology::{KEY_BYTES_MAX, RETRY_EXCHANGE},
 };
 
 /// The header with the name of the service that sent a message, and that an answer is for.
@@ -69,7 +70,7 @@ impl Delivery {
                 .and_then(|headers| text(headers, name))
                 .or(died)
                 // No exchange and no key is longer: a forged one would crowd out the rest.
-                .filter(|text| text.len() <= RoutingKey::MAX_BYTES)
+                .filter(|text| text.len() <= KEY_BYTES_MAX)
                 .unwrap_or(now)
                 .to_owned()
         };
@@ -82,7 +83,7 @@ impl Delivery {
         let key = died.as_ref().and_then(|death| death.routing_key);
         let routing_key = original(ORIGINAL_KEY, key, routing_key.as_str());
         Self {
-            event: Event::read(&exchange, &routing_key, &properties, Bytes::from(data)),
+            event: crate::event::read(&exchange, &routing_key, &properties, Bytes::from(data)),
             queue: queue.to_owned(),
             exchange,
             routing_key,
@@ -116,6 +117,6 @@ impl Delivery {
     /// ends in this, so what is longer than such a name is no sender.
     pub fn sender(&self) -> Option<&str> {
         let headers = self.properties.headers().as_ref()?;
-        text(headers, SENDER).filter(|name| !name.is_empty() && name.len() <= RoutingKey::MAX_BYTES)
+        text(headers, SENDER).filter(|name| !name.is_empty() && name.len() <= KEY_BYTES_MAX)
     }
 }

@@ -1,4 +1,4 @@
-//! One event, and its form on the wire: CloudEvents 1.0 in AMQP binary mode.
+//! An event on the wire: CloudEvents 1.0 in AMQP binary mode.
 //!
 //! The body is the data as it came. The attributes travel as headers with the prefix of the
 //! CloudEvents AMQP binding, 3.1.3.1: `cloudEvents_` is written, `cloudEvents:` is read as well.
@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use event::{Event, EventType};
 use lapin::{
     BasicProperties,
     types::{FieldTable, ShortString},
@@ -13,7 +14,6 @@ use lapin::{
 use uuid::Uuid;
 
 use crate::{
-    RoutingKey,
     delivery::SENDER,
     headers::{Headers, as_text, entries, text},
     message::{Message, PERSISTENT, short},
@@ -32,149 +32,111 @@ const TRACEPARENT: &str = "traceparent";
 /// Under which ids are derived for messages that bring none (RFC 9562, 5.5).
 const DERIVED_IDS: Uuid = Uuid::from_u128(0x6f0d_3c1e_52b7_4d0c_9a51_7be4_1d8c_2f66);
 
-/// An event, from this suite or from any other producer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// Unique for this event; at most 255 bytes, so that it fits AMQP's `message_id`.
-    pub id: String,
-    /// CloudEvents `type`. For events published here it is the routing key as well.
-    pub event_type: String,
-    /// CloudEvents `source`: who says so.
-    pub source: String,
-    /// CloudEvents `subject`: what about.
-    pub subject: Option<String>,
-    /// CloudEvents `time`, RFC 3339.
-    pub time: Option<String>,
-    /// Media type of `data`.
-    pub content_type: Option<String>,
-    /// Further attributes by name, `traceparent` among them.
-    pub extensions: BTreeMap<String, String>,
-    /// The body, byte for byte.
-    pub data: Bytes,
-}
-
-impl Event {
-    /// Most bytes of an id.
-    pub const MAX_ID_BYTES: usize = 255;
-
-    /// A new event of this moment with an id of its own (UUIDv7).
-    pub fn new(event_type: &RoutingKey, source: &str, content_type: &str, data: Bytes) -> Self {
-        Self {
-            id: Uuid::now_v7().to_string(),
-            event_type: event_type.to_string(),
-            source: source.to_owned(),
-            subject: None,
-            time: Some(jiff::Timestamp::now().to_string()),
-            content_type: Some(content_type.to_owned()),
-            extensions: BTreeMap::new(),
-            data,
-        }
-    }
-
-    /// The persistent, mandatory message that carries this event to the events exchange under
+impl Message {
+    /// The persistent, mandatory message that carries `event` to the events exchange under
     /// `routing_key`.
-    pub fn into_message(self, routing_key: &RoutingKey) -> Message {
-        Message {
+    pub fn of(event: Event, routing_key: &EventType) -> Self {
+        Self {
             exchange: EVENTS_EXCHANGE.into(),
             routing_key: routing_key.as_str().into(),
             mandatory: true,
-            properties: self.properties(Headers::new()),
-            payload: self.data,
+            properties: properties(&event, Headers::new()),
+            payload: event.data,
         }
     }
+}
 
-    /// The properties of a persistent message with this event, its attributes added to `headers`.
-    pub(crate) fn properties(&self, mut headers: Headers) -> BasicProperties {
-        self.insert_headers(&mut headers);
-        let mut properties = BasicProperties::default()
-            .with_headers(headers.into_table())
-            .with_delivery_mode(PERSISTENT);
-        if let Some(id) = short(&self.id) {
-            properties = properties.with_message_id(id);
-        }
-        if let Some(kind) = short(&self.event_type) {
-            properties = properties.with_type(kind);
-        }
-        if let Some(content_type) = self.content_type.as_deref().and_then(short) {
-            properties = properties.with_content_type(content_type);
-        }
-        if let Some(seconds) = self.time.as_deref().and_then(unix_seconds) {
-            properties = properties.with_timestamp(seconds);
-        }
-        properties
+/// The properties of a persistent message with this event, its attributes added to `headers`.
+pub(crate) fn properties(event: &Event, mut headers: Headers) -> BasicProperties {
+    insert_headers(event, &mut headers);
+    let mut properties = BasicProperties::default()
+        .with_headers(headers.into_table())
+        .with_delivery_mode(PERSISTENT);
+    if let Some(id) = short(&event.id) {
+        properties = properties.with_message_id(id);
     }
-
-    /// Reads a delivered message of any producer. What is missing is filled in, such that a
-    /// redelivery of the same message gives the same event.
-    pub(crate) fn read(
-        exchange: &str,
-        routing_key: &str,
-        properties: &BasicProperties,
-        data: Bytes,
-    ) -> Self {
-        let headers = properties.headers().as_ref();
-        let Attributes {
-            id,
-            event_type,
-            source,
-            subject,
-            time,
-            mut extensions,
-        } = headers.map(attributes).unwrap_or_default();
-        let id = id
-            .or(properties.message_id().as_ref().map(ShortString::as_str))
-            .filter(|id| !id.is_empty() && id.len() <= Self::MAX_ID_BYTES)
-            .map(str::to_owned)
-            .unwrap_or_else(|| derived_id(exchange, routing_key, properties, &data));
-        let event_type = event_type
-            .or(present(properties.kind()))
-            .or(Some(routing_key).filter(|key| !key.is_empty()))
-            .unwrap_or("unknown")
-            .to_owned();
-        let source = source
-            .or(present(properties.app_id()))
-            .or(headers.and_then(sender))
-            .map(str::to_owned)
-            .unwrap_or_else(|| format!("amqp:{exchange}"));
-        let time = time.map(str::to_owned);
-        let time = time.or_else(|| properties.timestamp().and_then(rfc3339));
-        if let Some(traceparent) = headers.and_then(|headers| text(headers, TRACEPARENT)) {
-            extensions
-                .entry(TRACEPARENT.to_owned())
-                .or_insert_with(|| traceparent.to_owned());
-        }
-        Self {
-            id,
-            event_type,
-            source,
-            subject: subject.map(str::to_owned),
-            time,
-            content_type: properties.content_type().as_ref().map(ToString::to_string),
-            extensions,
-            data,
-        }
+    if let Some(kind) = short(&event.event_type) {
+        properties = properties.with_type(kind);
     }
+    if let Some(content_type) = event.content_type.as_deref().and_then(short) {
+        properties = properties.with_content_type(content_type);
+    }
+    if let Some(seconds) = event.time.as_deref().and_then(unix_seconds) {
+        properties = properties.with_timestamp(seconds);
+    }
+    properties
+}
 
-    /// The attributes as headers, `specversion` included. Hand-offs repeat it, so that what was
-    /// derived once stays as it is.
-    pub(crate) fn insert_headers(&self, headers: &mut Headers) {
-        headers.insert_text("cloudEvents_specversion", SPEC_VERSION);
-        headers.insert_text("cloudEvents_id", &self.id);
-        headers.insert_text("cloudEvents_type", &self.event_type);
-        headers.insert_text("cloudEvents_source", &self.source);
-        if let Some(subject) = &self.subject {
-            headers.insert_text("cloudEvents_subject", subject);
-        }
-        if let Some(time) = &self.time {
-            headers.insert_text("cloudEvents_time", time);
-        }
-        for (name, value) in &self.extensions {
-            headers.insert_text(&format!("{WRITTEN_PREFIX}{name}"), value);
-        }
-        // Under its plain name too: that is where tracing libraries of other consumers look.
-        if let Some(traceparent) = self.extensions.get(TRACEPARENT) {
-            headers.insert_text(TRACEPARENT, traceparent);
-        }
+/// Reads a delivered message of any producer. What is missing is filled in, such that a
+/// redelivery of the same message gives the same event.
+pub(crate) fn read(
+    exchange: &str,
+    routing_key: &str,
+    properties: &BasicProperties,
+    data: Bytes,
+) -> Event {
+    let headers = properties.headers().as_ref();
+    let Attributes {
+        id,
+        event_type,
+        source,
+        subject,
+        time,
+        mut extensions,
+    } = headers.map(attributes).unwrap_or_default();
+    let id = id
+        .or(properties.message_id().as_ref().map(ShortString::as_str))
+        .filter(|id| !id.is_empty() && id.len() <= Event::MAX_ID_BYTES)
+        .map(str::to_owned)
+        .unwrap_or_else(|| derived_id(exchange, routing_key, properties, &data));
+    let event_type = event_type
+        .or(present(properties.kind()))
+        .or(Some(routing_key).filter(|key| !key.is_empty()))
+        .unwrap_or("unknown")
+        .to_owned();
+    let source = source
+        .or(present(properties.app_id()))
+        .or(headers.and_then(sender))
+        .map(str::to_owned)
+        .unwrap_or_else(|| format!("amqp:{exchange}"));
+    let time = time.map(str::to_owned);
+    let time = time.or_else(|| properties.timestamp().and_then(rfc3339));
+    if let Some(traceparent) = headers.and_then(|headers| text(headers, TRACEPARENT)) {
+        extensions
+            .entry(TRACEPARENT.to_owned())
+            .or_insert_with(|| traceparent.to_owned());
+    }
+    Event {
+        id,
+        event_type,
+        source,
+        subject: subject.map(str::to_owned),
+        time,
+        content_type: properties.content_type().as_ref().map(ToString::to_string),
+        extensions,
+        data,
+    }
+}
+
+/// The attributes as headers, `specversion` included. Hand-offs repeat it, so that what was
+/// derived once stays as it is.
+pub(crate) fn insert_headers(event: &Event, headers: &mut Headers) {
+    headers.insert_text("cloudEvents_specversion", SPEC_VERSION);
+    headers.insert_text("cloudEvents_id", &event.id);
+    headers.insert_text("cloudEvents_type", &event.event_type);
+    headers.insert_text("cloudEvents_source", &event.source);
+    if let Some(subject) = &event.subject {
+        headers.insert_text("cloudEvents_subject", subject);
+    }
+    if let Some(time) = &event.time {
+        headers.insert_text("cloudEvents_time", time);
+    }
+    for (name, value) in &event.extensions {
+        headers.insert_text(&format!("{WRITTEN_PREFIX}{name}"), value);
+    }
+    // Under its plain name too: that is where tracing libraries of other consumers look.
+    if let Some(traceparent) = event.extensions.get(TRACEPARENT) {
+        headers.insert_text(TRACEPARENT, traceparent);
     }
 }
 
@@ -292,14 +254,14 @@ mod tests {
     #[test]
     fn comes_back_from_the_wire_as_it_was() {
         let sent = event();
-        let message = sent.clone().into_message(&"order.placed".parse().unwrap());
+        let message = Message::of(sent.clone(), &"order.placed".parse().unwrap());
         assert!(message.mandatory);
         assert_eq!(*message.properties.delivery_mode(), Some(PERSISTENT));
         assert_eq!(
             message.properties.message_id().as_ref().unwrap().as_str(),
             sent.id
         );
-        let read = Event::read(
+        let read = read(
             EVENTS_EXCHANGE,
             "order.placed",
             &message.properties,
@@ -319,7 +281,7 @@ mod tests {
             headers.insert_text(name, value);
         }
         let properties = BasicProperties::default().with_headers(headers.into_table());
-        let read = Event::read("x", "key", &properties, Bytes::new());
+        let read = read("x", "key", &properties, Bytes::new());
         assert_eq!((read.id.as_str(), read.event_type.as_str()), ("a", "t"));
         assert_eq!(read.source, "amqp:x");
     }
@@ -327,9 +289,8 @@ mod tests {
     #[test]
     fn gives_a_foreign_message_an_id_that_a_redelivery_keeps() {
         let properties = BasicProperties::default().with_timestamp(1_700_000_000);
-        let read = |body: &'static [u8]| {
-            Event::read("x", "some key", &properties, Bytes::from_static(body))
-        };
+        let read =
+            |body: &'static [u8]| read("x", "some key", &properties, Bytes::from_static(body));
         let first = read(b"body");
         assert_eq!(first, read(b"body"));
         assert_ne!(first.id, read(b"other").id);
@@ -343,7 +304,7 @@ mod tests {
         headers.insert_text("service", "orders");
         let properties = BasicProperties::default().with_headers(headers.into_table());
         let source =
-            |properties: &BasicProperties| Event::read("x", "key", properties, Bytes::new()).source;
+            |properties: &BasicProperties| read("x", "key", properties, Bytes::new()).source;
         assert_eq!(source(&properties), "orders");
         assert_eq!(source(&properties.with_app_id("shop".into())), "shop");
         assert_eq!(source(&BasicProperties::default()), "amqp:x");
@@ -361,7 +322,7 @@ mod tests {
             .with_headers(headers)
             .with_message_id("m-1".into())
             .with_timestamp(u64::MAX);
-        let read = Event::read("x", "", &properties, Bytes::new());
+        let read = read("x", "", &properties, Bytes::new());
         assert_eq!(read.id, "m-1");
         assert_eq!(read.event_type, "unknown");
         assert_eq!(read.time, None);

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{Connection, Event, Payload, PublishError, Publisher, Status, topology::Topology};
+use event::{Event, Payload};
+
+use crate::{Connection, Message, PublishError, Publisher, Status, topology::Topology};
 
 /// From the call to the verdict.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -53,7 +55,7 @@ impl EventPublisher {
     pub async fn publish<P: Payload>(&self, payload: &P) -> Result<String, EventError> {
         let event = Event::of(&self.source, payload)?;
         let id = event.id.clone();
-        let message = event.into_message(&P::KEY);
+        let message = Message::of(event, &P::KEY);
         match self
             .publisher
             .publish_unless_blocked(message, DEADLINE)

@@ -1,8 +1,9 @@
 //! How the messages of a subscription are read as events.
 
+use event::Event;
 use tracing::info;
 
-use crate::{Delivery, Event};
+use crate::Delivery;
 
 mod celery;
 

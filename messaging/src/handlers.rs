@@ -2,7 +2,9 @@
 
 use std::{collections::HashMap, fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use crate::{Delivery, Failure, Outcome, Payload, Subscription};
+use event::Payload;
+
+use crate::{Delivery, Failure, Outcome, Subscription};
 
 type Handling = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 type Handler = Box<dyn Fn(Arc<Delivery>) -> Handling + Send + Sync>;
@@ -13,7 +15,7 @@ type Handler = Box<dyn Fn(Arc<Delivery>) -> Handling + Send + Sync>;
 /// # use serde::{Deserialize, Serialize};
 /// # #[derive(Serialize, Deserialize)]
 /// # struct OrderPlaced { id: u64 }
-/// # messaging::payloads! { OrderPlaced => "order.placed" }
+/// # event::payloads! { OrderPlaced => "order.placed" }
 /// use messaging::{HandlerError, Handlers, Received};
 ///
 /// let handlers = Handlers::new().on(async |order: Received<OrderPlaced>| {
@@ -166,7 +168,7 @@ mod tests {
         id: u64,
     }
 
-    crate::payloads! { Placed => "order.placed" }
+    event::payloads! { Placed => "order.placed" }
 
     fn delivery(key: &str, body: &str) -> Arc<Delivery> {
         let mut raw = Raw::mock(1, "events".into(), key.into(), false, body.into());

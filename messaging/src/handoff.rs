@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     Delivery,
-    event::is_attribute,
+    event::{insert_headers, is_attribute},
     headers::{Headers, entries, text},
     message::{Message, PERSISTENT, short},
     topology::{RETRY_EXCHANGE, dead_queue, retry_queue},
@@ -107,7 +107,7 @@ impl Delivery {
         if let Some(status) = failure.status {
             headers.insert(STATUS, AMQPValue::LongInt(status.into()));
         }
-        self.event.insert_headers(&mut headers);
+        insert_headers(&self.event, &mut headers);
         if let Some(answer) = &failure.answer {
             headers.insert_text(ANSWER, answer);
         }

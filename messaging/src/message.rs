@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use lapin::{BasicProperties, types::ShortString};
 
-/// A message with its destination. Build it from an [`crate::Event`] or a [`crate::Handoff`].
+/// A message with its destination. Build it from an [`event::Event`] or a [`crate::Delivery`].
 #[derive(Clone, Debug)]
 pub struct Message {
     pub(crate) exchange: ShortString,

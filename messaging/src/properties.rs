@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use event::{Event, EventType};
 use lapin::{
     BasicProperties,
     message::Delivery as Raw,
@@ -11,7 +12,7 @@ use lapin::{
 use proptest::{collection::vec, option, prelude::*};
 
 use crate::{
-    Delivery, Event, Failure, Message, RoutingKey,
+    Delivery, Failure, Message,
     message::short,
     topology::{EVENTS_EXCHANGE, RETRY_EXCHANGE},
 };
@@ -241,12 +242,12 @@ proptest! {
         id in "[ -~]{1,255}", source in ".{1,60}", subject in option::of(".{1,60}"),
         tenant in option::of(any::<String>()), data in vec(any::<u8>(), 0..64),
     ) {
-        let key: RoutingKey = "order.placed".parse().unwrap();
+        let key: EventType = "order.placed".parse().unwrap();
         let mut event = Event::new(&key, &source, "text/plain", Bytes::from(data));
         event.id = id;
         event.subject = subject;
         event.extensions.extend(tenant.map(|tenant| ("tenant".to_owned(), tenant)));
-        let Message { properties, payload, .. } = event.clone().into_message(&key);
+        let Message { properties, payload, .. } = Message::of(event.clone(), &key);
         let exchange = EVENTS_EXCHANGE.to_owned();
         let read = read((exchange, key.to_string(), properties, payload.to_vec()));
         prop_assert_eq!(read.event, event);
@@ -259,7 +260,7 @@ proptest! {
         let is_word = |word: &str| !word.is_empty()
             && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
         let valid = text.len() <= 255 && text.split('.').all(is_word);
-        let read = text.parse::<RoutingKey>();
+        let read = text.parse::<EventType>();
         prop_assert_eq!(read.is_ok(), valid);
         if let Ok(key) = read {
             prop_assert_eq!(key.as_str(), text);

@@ -2,7 +2,9 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use crate::{Pattern, format::Format, source::Source, topology::Topology};
+use event::Pattern;
+
+use crate::{format::Format, source::Source, topology::Topology};
 
 /// How long deliveries are held while their target is down: less than RabbitMQ waits for an
 /// acknowledgement (`consumer_timeout`, 30 minutes by default) before it closes the channel and

@@ -17,6 +17,8 @@ use std::time::Duration;
 
 use crate::source::{Binding, Exchange, ExchangeKind, Queue, Source, Value};
 
+/// Most bytes of a routing key, and of a name (AMQP 0-9-1, 4.2.5.3: a short string).
+pub const KEY_BYTES_MAX: usize = 255;
 /// The topic exchange that every event is published to.
 pub const EVENTS_EXCHANGE: &str = "events.topic.exchange";
 /// The direct exchange between a route's queue, its retry queues and its dead letters.

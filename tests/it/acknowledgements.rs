@@ -8,8 +8,9 @@ use std::{
 };
 
 use bytes::Bytes;
+use event::Event;
 use messaging::{
-    Connection, Consumer, ConsumerConfig, Delivery, Event, Handled, Publisher, Source,
+    Connection, Consumer, ConsumerConfig, Delivery, Handled, Message, Publisher, Source,
     topology::{Topology, route_queue},
 };
 use tests::{eventually, rabbitmq::virtual_host};
@@ -52,7 +53,7 @@ async fn what_is_in_hand_is_acknowledged_by_no_other() {
     for number in 0..EVENTS {
         let mut event = Event::new(&key, "/test", "text/plain", Bytes::new());
         event.id = number.to_string();
-        let message = event.into_message(&key);
+        let message = Message::of(event, &key);
         eventually("published", PATIENCE, || async {
             publisher.publish(message.clone(), PATIENCE).await.ok()
         })

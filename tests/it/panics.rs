@@ -7,8 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
+use event::Event;
 use messaging::{
-    Connection, Consumer, ConsumerConfig, Delivery, Event, Handled, Publisher, Source,
+    Connection, Consumer, ConsumerConfig, Delivery, Handled, Message, Publisher, Source,
     topology::{Topology, route_queue},
 };
 use tests::{eventually, rabbitmq::virtual_host};
@@ -49,7 +50,7 @@ async fn an_event_whose_handler_panics_is_delivered_again() {
     for id in ["deadly", "1", "2", "3", "4", "5"] {
         let mut event = Event::new(&key, "/test", "text/plain", Bytes::new());
         event.id = id.to_owned();
-        let message = event.into_message(&key);
+        let message = Message::of(event, &key);
         eventually("published", PATIENCE, || async {
             publisher.publish(message.clone(), PATIENCE).await.ok()
         })

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use event::EventType;
 use futures_util::FutureExt as _;
-use messaging::{Connection, PublishError, Publisher, RoutingKey, topology::Topology};
+use messaging::{Connection, PublishError, Publisher, topology::Topology};
 use tests::{
     eventually,
     proof::{DEADLINE, Destination, Plan, Queues, Trial, message},
@@ -121,7 +122,7 @@ async fn a_lone_publish_waits_for_no_other() {
     is_open(&publisher).await;
     let queues = Queues::connect(&virtual_host.url).await;
     queues.declare(Destination::FullClassic, None).await;
-    let key: RoutingKey = Destination::FullClassic.key().parse().unwrap();
+    let key: EventType = Destination::FullClassic.key().parse().unwrap();
     for number in 0..3_000 {
         let verdict = publisher.publish(message(number, &key), DEADLINE).await;
         assert_eq!(verdict, Ok(()), "publish {number}");

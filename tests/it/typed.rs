@@ -31,7 +31,7 @@ struct Cancelled {
     id: u64,
 }
 
-messaging::payloads! {
+event::payloads! {
     Placed => "order.placed",
     Cancelled => "order.cancelled",
 }

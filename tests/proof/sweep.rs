@@ -17,8 +17,9 @@ use std::{
 };
 
 use clap::Args;
+use event::EventType;
 use indicatif::ProgressBar;
-use messaging::{Connection, Publisher, RoutingKey, topology::Topology};
+use messaging::{Connection, Publisher, topology::Topology};
 use tests::{
     OrPanic as _, eventually,
     proof::{DEADLINE, Destination, Queues, message},
@@ -137,7 +138,7 @@ async fn publish(publishers: &[Publisher], callers: usize, publishes: usize) -> 
     for publisher in publishers.iter().cycle().take(callers) {
         let (publisher, next) = (publisher.clone(), next.clone());
         tasks.spawn(async move {
-            let key: RoutingKey = Destination::Bound.key().parse().or_panic("the key");
+            let key: EventType = Destination::Bound.key().parse().or_panic("the key");
             loop {
                 let number = next.fetch_add(1, Relaxed);
                 if number >= publishes {

@@ -1,6 +1,6 @@
 //! What the value of an attribute may be (CloudEvents 1.0, 2.4, "Type System", and 3).
 
-use messaging::Event;
+use event::Event;
 use service_kit::problem::Problem;
 
 use crate::media_type;

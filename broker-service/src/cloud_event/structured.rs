@@ -132,7 +132,7 @@ mod tests {
         Bytes::from(format!("{{{required}{more}}}"))
     }
 
-    fn read_with(more: &str) -> Result<messaging::Event, String> {
+    fn read_with(more: &str) -> Result<event::Event, String> {
         let body = event(more);
         let read = read(&body, &body).map(|publication| publication.event);
         read.map_err(|problem| {

@@ -4,7 +4,7 @@ use axum::{
     Json,
     response::{IntoResponse as _, Response},
 };
-use messaging::{Event, Payload};
+use event::{Event, Payload};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -33,7 +33,7 @@ struct Failed {
     email: String,
 }
 
-messaging::payloads! {
+event::payloads! {
     Succeeded => "auth.succeeded",
     Failed => "auth.failed",
 }

@@ -1,7 +1,7 @@
 //! The envelope: what to do, and the one member that belongs to it.
 
 use bytes::Bytes;
-use messaging::RoutingKey;
+use event::EventType;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use service_kit::{json, problem::Problem};
@@ -14,7 +14,7 @@ pub enum Envelope {
     /// To publish an entry.
     Log {
         /// The type of its event.
-        key: RoutingKey,
+        key: EventType,
         /// The entry, byte for byte.
         data: Bytes,
     },

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use axum::{http::HeaderMap, response::Response};
 use bytes::Bytes;
-use messaging::{Event, RoutingKey};
+use event::{Event, EventType};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use service_kit::{json as body, problem::Problem};
@@ -34,7 +34,7 @@ struct Entry<'a> {
 pub(super) async fn log(
     app: &Arc<App>,
     headers: &HeaderMap,
-    key: RoutingKey,
+    key: EventType,
     data: Bytes,
 ) -> Result<Response, Problem> {
     let event = Event::new(&key, SOURCE, "application/json", data);
@@ -43,13 +43,13 @@ pub(super) async fn log(
 }
 
 /// The routing key of an entry, and the entry itself as data, byte for byte.
-pub(super) fn read(entry: Box<RawValue>) -> Result<(RoutingKey, Bytes), Problem> {
+pub(super) fn read(entry: Box<RawValue>) -> Result<(EventType, Bytes), Problem> {
     let routing_key = routing_key(&body::parse_part(&entry)?)?;
     let entry: Box<str> = entry.into();
     Ok((routing_key, Bytes::from(entry.into_boxed_bytes())))
 }
 
-fn routing_key(entry: &Entry<'_>) -> Result<RoutingKey, Problem> {
+fn routing_key(entry: &Entry<'_>) -> Result<EventType, Problem> {
     let Entry { name, level, .. } = entry;
     if name.is_empty() || name.len() > NAME_BYTES_MAX || name.contains('\0') {
         return Err(Problem::bad_request(format!(

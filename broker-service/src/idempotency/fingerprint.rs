@@ -49,8 +49,8 @@ mod tests {
     use super::*;
 
     fn fingerprint(change: impl Fn(&mut Publication)) -> Fingerprint {
-        let key: messaging::RoutingKey = "log.INFO".parse().unwrap();
-        let event = messaging::Event::new(&key, "/a", "a/b", bytes::Bytes::from_static(b"1"));
+        let key: event::EventType = "log.INFO".parse().unwrap();
+        let event = event::Event::new(&key, "/a", "a/b", bytes::Bytes::from_static(b"1"));
         let mut publication = Publication::new(event, key);
         change(&mut publication);
         Fingerprint::of(&publication)

@@ -9,8 +9,8 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
+use event::EventType;
 use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
-use messaging::RoutingKey;
 use serde_json::Value;
 
 const SUFFIX: &str = ".json";
@@ -52,7 +52,7 @@ fn read(folder: &Path) -> anyhow::Result<Files> {
 }
 
 fn compile(name: &str, schema: &Value, files: &Files) -> anyhow::Result<(String, Validator)> {
-    let event_type: RoutingKey = name
+    let event_type: EventType = name
         .strip_suffix(SUFFIX)
         .unwrap_or(name)
         .parse()

@@ -4,7 +4,8 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use messaging::{DeadLetter, Event};
+use event::Event;
+use messaging::DeadLetter;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// The attributes of an event, exactly as they came; its data travels beside them.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use messaging::{Connection, PublishError, Publisher, topology::Topology};
+use messaging::{Connection, Message, PublishError, Publisher, topology::Topology};
 use tokio_util::sync::CancellationToken;
 
 use crate::dead_letters::{
@@ -74,7 +74,7 @@ impl Replayer {
             return Err(ReplayError::Replayed);
         }
         let event = letter.event.with_data(letter.data);
-        let message = event.into_replay(&letter.queue, &letter.exchange, &letter.routing_key);
+        let message = Message::replay(event, &letter.queue, &letter.exchange, &letter.routing_key);
         match self.publisher.publish(message, PUBLISH_DEADLINE).await {
             Ok(()) => {}
             Err(PublishError::Unroutable) => return Err(ReplayError::NoQueue(letter.queue)),

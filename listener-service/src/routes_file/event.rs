@@ -2,7 +2,8 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use messaging::{Format, Pattern, Source, Subscription};
+use event::Pattern;
+use messaging::{Format, Source, Subscription};
 use toml::{Spanned, de::DeTable};
 
 use super::{Entry, Environment, check_name, fields::Fields, flow, source, target};

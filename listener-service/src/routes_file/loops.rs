@@ -1,7 +1,8 @@
 //! Routes that would send events round in circles: their target is the broker, and what the broker
 //! publishes comes back to them.
 
-use messaging::{Binding, Exchange, Pattern};
+use event::Pattern;
+use messaging::{Binding, Exchange};
 use url::{Host, Url};
 
 use super::mistake::Mistake;

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use event::Pattern;
 use messaging::{
-    Binding, Exchange, ExchangeKind, Pattern, Queue, RoutingKey, Source, Value, topology::queue_of,
+    Binding, Exchange, ExchangeKind, Queue, Source, Value,
+    topology::{KEY_BYTES_MAX, queue_of},
 };
 use serde::Deserialize;
 
 use super::{check_key, fields::Fields};
 
 /// Room for what the names of retry queues and dead letters add.
-const QUEUE_BYTES_MAX: usize = RoutingKey::MAX_BYTES - ".retry.86400000".len();
+const QUEUE_BYTES_MAX: usize = KEY_BYTES_MAX - ".retry.86400000".len();
 /// Headers of a binding, such that they fit into one frame (AMQP 0-9-1, 4.2.3).
 const HEADERS_MAX: usize = 64;
 /// What RabbitMQ keeps to itself.
@@ -230,7 +232,7 @@ fn check_binding(entry: BindingEntry, exchange: &Exchange) -> Result<Binding, St
             if entry.headers.len() > HEADERS_MAX || entry.headers.iter().any(is_long) {
                 return Err(format!(
                     "it takes up to {HEADERS_MAX} headers, of {} bytes each in name and value",
-                    RoutingKey::MAX_BYTES
+                    KEY_BYTES_MAX
                 ));
             }
             if entry.headers.is_empty() || entry.headers.keys().any(reserved) {
@@ -272,7 +274,7 @@ fn is_long((name, value): (&String, &ValueEntry)) -> bool {
         ValueEntry::Text(text) => text.len(),
         ValueEntry::Boolean(_) | ValueEntry::Integer(_) => 0,
     };
-    name.len().max(text) > RoutingKey::MAX_BYTES
+    name.len().max(text) > KEY_BYTES_MAX
 }
 
 impl From<ValueEntry> for Value {

@@ -6,13 +6,14 @@
 
 use std::fmt;
 
+use event::Event;
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, SeqAccess, Visitor},
 };
 use serde_json::value::RawValue;
 
-use crate::{Delivery, Event, headers::text};
+use crate::{Delivery, headers::text};
 
 /// Attributes with what zc_common puts into the keyword arguments of each of its events.
 pub(super) const RESOURCE_TYPE: &str = "resourcetype";

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use messaging::{Event, Message, Publisher, RoutingKey};
+use event::{Event, EventType};
+use messaging::{Message, Publisher};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
@@ -19,13 +20,13 @@ const DATA_BYTES: usize = 256;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The message of a number, as a broker makes it.
-pub fn message(number: usize, key: &RoutingKey) -> Message {
+pub fn message(number: usize, key: &EventType) -> Message {
     static DATA: [u8; DATA_BYTES] = [b'x'; DATA_BYTES];
     let event = Event {
         id: number.to_string(),
         ..Event::new(key, "/proof", "text/plain", Bytes::from_static(&DATA))
     };
-    event.into_message(key)
+    Message::of(event, key)
 }
 
 /// Publishes all numbers, but none before the `limit` has been raised above it. Returns once every
@@ -46,7 +47,7 @@ pub(super) async fn publish_all(
 
 async fn call(publisher: Publisher, account: Arc<Account>, mut limit: watch::Receiver<usize>) {
     let keys = Destination::ALL.map(|destination| {
-        let key: RoutingKey = destination.key().parse().or_panic(destination.key());
+        let key: EventType = destination.key().parse().or_panic(destination.key());
         key
     });
     while let Some(number) = account.start() {

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Event, RoutingKey};
+use crate::{Event, EventType};
 
 /// A Rust type whose values are, as JSON, the data of one type of event. [`payloads!`](crate::payloads)
 /// writes the table of all that a program knows.
 pub trait Payload: Serialize + DeserializeOwned + Send + 'static {
     /// The event's type, which it is routed by.
-    const KEY: RoutingKey;
+    const KEY: EventType;
 }
 
 /// Which Rust type belongs to which type of event:
@@ -28,12 +28,12 @@ pub trait Payload: Serialize + DeserializeOwned + Send + 'static {
 ///     why: String,
 /// }
 ///
-/// messaging::payloads! {
+/// event::payloads! {
 ///     OrderPlaced => "order.placed",
 ///     OrderCancelled => "order.cancelled",
 /// }
 ///
-/// let event = messaging::Event::of("/orders", &OrderPlaced { id: 7 })?;
+/// let event = event::Event::of("/orders", &OrderPlaced { id: 7 })?;
 /// assert_eq!(event.event_type, "order.placed");
 /// assert_eq!(&event.data[..], br#"{"id":7}"#);
 /// # Ok::<(), serde_json::Error>(())
@@ -42,10 +42,10 @@ pub trait Payload: Serialize + DeserializeOwned + Send + 'static {
 macro_rules! payloads {
     ($($payload:ty => $key:literal),+ $(,)?) => {
         $(impl $crate::Payload for $payload {
-            const KEY: $crate::RoutingKey = $crate::RoutingKey::from_static($key);
+            const KEY: $crate::EventType = $crate::EventType::from_static($key);
         }
         // Checked here, and not only where it is used.
-        const _: $crate::RoutingKey = <$payload as $crate::Payload>::KEY;)+
+        const _: $crate::EventType = <$payload as $crate::Payload>::KEY;)+
     };
 }
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::RoutingKey;
+use crate::EventType;
 
 /// Words joined by dots; `*` stands for one word and `#` for any number of them, none included.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,10 +48,10 @@ impl FromStr for Pattern {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let fits = text.len() <= RoutingKey::MAX_BYTES;
+        let fits = text.len() <= EventType::MAX_BYTES;
         let words = text
             .split('.')
-            .all(|word| matches!(word, "*" | "#") || word.parse::<RoutingKey>().is_ok());
+            .all(|word| matches!(word, "*" | "#") || word.parse::<EventType>().is_ok());
         if fits && words {
             Ok(Self(text.to_owned()))
         } else {

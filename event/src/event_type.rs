@@ -5,11 +5,11 @@ use std::{borrow::Cow, fmt, str::FromStr};
 /// Words of `[A-Za-z0-9_-]` joined by dots, at most 255 bytes in all (AMQP 0-9-1, 1.2: a short
 /// string). The wildcards `*` and `#` belong to bindings and are refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RoutingKey(Cow<'static, str>);
+pub struct EventType(Cow<'static, str>);
 
-/// Why a text is no [`RoutingKey`].
+/// Why a text is no [`EventType`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum RoutingKeyError {
+pub enum EventTypeError {
     /// It is empty.
     #[error("an event type must not be empty")]
     Empty,
@@ -24,7 +24,7 @@ pub enum RoutingKeyError {
     Character,
 }
 
-impl RoutingKey {
+impl EventType {
     /// Most bytes of a routing key.
     pub const MAX_BYTES: usize = 255;
 
@@ -34,11 +34,11 @@ impl RoutingKey {
     /// When `text` is no routing key; in a constant, the program does not compile.
     ///
     /// ```
-    /// const PLACED: messaging::RoutingKey = messaging::RoutingKey::from_static("order.placed");
+    /// const PLACED: event::EventType = event::EventType::from_static("order.placed");
     /// ```
     ///
     /// ```compile_fail
-    /// const PLACED: messaging::RoutingKey = messaging::RoutingKey::from_static("order placed");
+    /// const PLACED: event::EventType = event::EventType::from_static("order placed");
     /// ```
     pub const fn from_static(text: &'static str) -> Self {
         match check(text) {
@@ -53,8 +53,8 @@ impl RoutingKey {
     }
 }
 
-impl FromStr for RoutingKey {
-    type Err = RoutingKeyError;
+impl FromStr for EventType {
+    type Err = EventTypeError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         check(text)?;
@@ -62,28 +62,28 @@ impl FromStr for RoutingKey {
     }
 }
 
-const fn check(text: &str) -> Result<(), RoutingKeyError> {
+const fn check(text: &str) -> Result<(), EventTypeError> {
     let bytes = text.as_bytes();
     if bytes.is_empty() {
-        return Err(RoutingKeyError::Empty);
+        return Err(EventTypeError::Empty);
     }
-    if bytes.len() > RoutingKey::MAX_BYTES {
-        return Err(RoutingKeyError::TooLong);
+    if bytes.len() > EventType::MAX_BYTES {
+        return Err(EventTypeError::TooLong);
     }
     let mut at = 0;
     while at < bytes.len() {
         match bytes[at] {
             b'.' if at == 0 || at + 1 == bytes.len() || bytes[at - 1] == b'.' => {
-                return Err(RoutingKeyError::EmptyWord);
+                return Err(EventTypeError::EmptyWord);
             }
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'-' | b'.' => at += 1,
-            _ => return Err(RoutingKeyError::Character),
+            _ => return Err(EventTypeError::Character),
         }
     }
     Ok(())
 }
 
-impl fmt::Display for RoutingKey {
+impl fmt::Display for EventType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
@@ -96,21 +96,21 @@ mod tests {
     #[test]
     fn accepts_words_joined_by_dots() {
         for key in ["a", "order.placed", "log.INFO", "v1_2.some-thing.X"] {
-            assert_eq!(key.parse::<RoutingKey>().unwrap().as_str(), key);
+            assert_eq!(key.parse::<EventType>().unwrap().as_str(), key);
         }
-        assert!("a".repeat(255).parse::<RoutingKey>().is_ok());
+        assert!("a".repeat(255).parse::<EventType>().is_ok());
     }
 
     #[test]
     fn refuses_everything_else() {
-        let refused = |key: &str| key.parse::<RoutingKey>().unwrap_err();
-        assert_eq!(refused(""), RoutingKeyError::Empty);
-        assert_eq!(refused(&"a".repeat(256)), RoutingKeyError::TooLong);
+        let refused = |key: &str| key.parse::<EventType>().unwrap_err();
+        assert_eq!(refused(""), EventTypeError::Empty);
+        assert_eq!(refused(&"a".repeat(256)), EventTypeError::TooLong);
         for key in [".a", "a.", "a..b", "."] {
-            assert_eq!(refused(key), RoutingKeyError::EmptyWord);
+            assert_eq!(refused(key), EventTypeError::EmptyWord);
         }
         for key in ["*", "order.#", "a b", "a\n", "a\0", "ä", "a/b", "a:b"] {
-            assert_eq!(refused(key), RoutingKeyError::Character, "{key:?}");
+            assert_eq!(refused(key), EventTypeError::Character, "{key:?}");
         }
     }
 }

@@ -1,0 +1,48 @@
+//! One event.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::EventType;
+
+/// An event, from this suite or from any other producer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Unique for this event; at most 255 bytes, so that it fits AMQP's `message_id`.
+    pub id: String,
+    /// CloudEvents `type`. For events published here it is the routing key as well.
+    pub event_type: String,
+    /// CloudEvents `source`: who says so.
+    pub source: String,
+    /// CloudEvents `subject`: what about.
+    pub subject: Option<String>,
+    /// CloudEvents `time`, RFC 3339.
+    pub time: Option<String>,
+    /// Media type of `data`.
+    pub content_type: Option<String>,
+    /// Further attributes by name, `traceparent` among them.
+    pub extensions: BTreeMap<String, String>,
+    /// The body, byte for byte.
+    pub data: Bytes,
+}
+
+impl Event {
+    /// Most bytes of an id.
+    pub const MAX_ID_BYTES: usize = 255;
+
+    /// A new event of this moment with an id of its own (UUIDv7).
+    pub fn new(event_type: &EventType, source: &str, content_type: &str, data: Bytes) -> Self {
+        Self {
+            id: Uuid::now_v7().to_string(),
+            event_type: event_type.to_string(),
+            source: source.to_owned(),
+            subject: None,
+            time: Some(jiff::Timestamp::now().to_string()),
+            content_type: Some(content_type.to_owned()),
+            extensions: BTreeMap::new(),
+            data,
+        }
+    }
+}
