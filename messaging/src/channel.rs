@@ -55,6 +55,11 @@ pub(crate) enum ChannelError {
     Lost,
     #[error("RabbitMQ cancelled the consumer: the queue was deleted or moved")]
     Cancelled,
+    #[error(
+        "it is a stream, which keeps no place for its consumers, so events would be lost; replace it \
+         by a quorum queue, or give the route a queue of its own on the exchange before the stream"
+    )]
+    Stream,
     #[error("publishes stayed unconfirmed past the deadline")]
     Unconfirmed,
     #[error("a bug of this program; its panic is in the log")]
@@ -135,6 +140,11 @@ impl Channel {
     /// Declares everything in `topology`; idempotent.
     pub(crate) async fn declare(&self, topology: &Topology) -> Result<(), ChannelError> {
         self.declarer.declare(topology).await
+    }
+
+    /// Whether it only looks up what a topology would declare.
+    pub(crate) fn looks_up(&self) -> bool {
+        self.declarer.declaring.looks_up
     }
 
     /// For who declares again beside the deliveries of the channel.

@@ -24,6 +24,7 @@ use crate::{
     caught::caught,
     channel::{CLOSE_DEADLINE, Channel, ChannelError, Declarer, call},
     declaration::exclusive_queue,
+    stream::refuse_stream,
     topology::Topology,
 };
 
@@ -225,7 +226,12 @@ where
 
     async fn subscribe(&self) -> Result<(Channel, Topology, lapin::Consumer), ChannelError> {
         let channel = self.connection.channel().await?;
-        let (topology, deliveries) = channel.while_connected(self.consume_on(&channel)).await?;
+        let consuming = channel.while_connected(self.consume_on(&channel)).await;
+        if matches!(consuming, Err(ChannelError::Stream)) {
+            // RabbitMQ did not end it, and a stream would go on sending.
+            channel.close().await;
+        }
+        let (topology, deliveries) = consuming?;
         Ok((channel, topology, deliveries))
     }
 
@@ -266,6 +272,8 @@ where
             // After its consumer: where it cannot be bound, since there is no such exchange yet,
             // the channel ends, and RabbitMQ deletes the queue with its last consumer.
             channel.declare(&topology).await?;
+        } else if channel.looks_up() || !topology.declares(&self.config.queue) {
+            refuse_stream(channel, &self.config.queue).await?;
         }
         Ok((topology, deliveries))
     }

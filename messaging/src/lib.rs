@@ -37,6 +37,7 @@ mod requester;
 mod schedule;
 mod source;
 mod status;
+mod stream;
 mod subscriber;
 mod subscription;
 pub mod topology;

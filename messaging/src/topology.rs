@@ -175,6 +175,13 @@ impl Topology {
         )
     }
 
+    /// Whether `queue` is declared with its type, so that it cannot be a queue of another one.
+    pub(crate) fn declares(&self, queue: &str) -> bool {
+        self.declarations.iter().any(
+            |declaration| matches!(declaration, Declaration::Queue { name, .. } if name == queue),
+        )
+    }
+
     fn source(mut self, source: &Source, arguments: Vec<(&'static str, Value)>) -> Self {
         let Source {
             exchange,

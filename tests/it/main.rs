@@ -44,6 +44,7 @@ mod retry;
 mod rolling_restart;
 mod routes;
 mod starved;
+mod streams;
 mod suite_token;
 mod topology;
 mod typed;
