@@ -13,6 +13,7 @@ mod dead_letters;
 mod event_route;
 mod excerpt;
 mod http_client;
+mod own_queues;
 mod request_route;
 mod retry_after;
 mod routes;

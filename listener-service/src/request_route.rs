@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use messaging::{
-    Backoff, Connection, Consumer, ConsumerConfig, Delivery, Handled, Publisher, Reply, Status,
-    topology::Topology,
+    Backoff, Connection, Consumer, ConsumerConfig, Delivery, Handled, PublishError, Publisher,
+    Reply, ReplyTo, Status, topology::Topology,
 };
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
-use crate::{routes::RequestRoute, target::Target};
+use crate::{own_queues::OwnQueues, routes::RequestRoute, target::Target};
 
 /// For RabbitMQ to take a reply.
 const REPLY_DEADLINE: Duration = Duration::from_secs(5);
@@ -29,6 +29,7 @@ struct Responder {
     /// For requests that say nothing of their own patience.
     timeout: Duration,
     publisher: Publisher,
+    own_queues: OwnQueues,
 }
 
 /// Starts the route: consumes on `consuming`, replies on `publishing`.
@@ -37,6 +38,7 @@ pub(crate) fn start(
     target: Target,
     consuming: &Connection,
     publishing: &Connection,
+    own_queues: OwnQueues,
 ) -> Responding {
     let publisher = Publisher::start(publishing, Topology::default());
     let responder = Arc::new(Responder {
@@ -44,6 +46,7 @@ pub(crate) fn start(
         target,
         timeout: route.target.timeout,
         publisher: publisher.clone(),
+        own_queues,
     });
     let config = ConsumerConfig {
         queue: route.source.queue.name().to_owned(),
@@ -75,16 +78,23 @@ impl Responding {
 
 impl Responder {
     /// A request is done with, whatever came of it: its sender waits for a moment only, and one
-    /// that was not answered in time is answered nevermore.
+    /// that was not answered in time is not answered any more.
     async fn respond(&self, request: Delivery) -> Handled {
+        let (route, id) = (&self.route, &request.event.id);
+        let reply_to = match ReplyTo::of(&request, |queue| self.own_queues.contain(queue)) {
+            Ok(reply_to) => reply_to,
+            Err(reason) => {
+                warn!(route, request.id = id, %reason, "request refused, its target is not asked");
+                return Handled::Done;
+            }
+        };
         // The time in the queue is not known, so this is at most what is left.
         let patience = request.expiration().unwrap_or(self.timeout);
         let patience = patience.min(PATIENCE_MAX);
         let deadline = Instant::now() + patience;
-        let id = &request.event.id;
         match timeout_at(deadline, self.ask(&request, deadline)).await {
-            Ok(reply) => self.reply(reply, &request).await,
-            Err(_elapsed) => warn!(route = self.route, request.id = id, "not answered in time"),
+            Ok(reply) => self.reply(reply, &request, &reply_to).await,
+            Err(_elapsed) => warn!(route, request.id = id, "not answered in time"),
         }
         Handled::Done
     }
@@ -109,18 +119,20 @@ impl Responder {
         }
     }
 
-    async fn reply(&self, reply: Reply, request: &Delivery) {
+    async fn reply(&self, reply: Reply, request: &Delivery, reply_to: &ReplyTo) {
         let (route, id, status) = (&self.route, &request.event.id, reply.status);
-        let Some(message) = reply.into_message(request) else {
-            warn!(
-                route,
-                request.id = id,
-                "the request names no reply queue of RabbitMQ's own"
-            );
-            return;
-        };
+        let message = reply.into_message(request, reply_to);
         match self.publisher.publish(message, REPLY_DEADLINE).await {
             Ok(()) => debug!(route, request.id = id, status, "answered"),
+            Err(PublishError::Unroutable) => {
+                let queue = reply_to.as_str();
+                warn!(
+                    route,
+                    request.id = id,
+                    queue,
+                    "the queue for the answer is gone"
+                );
+            }
             Err(error) => warn!(route, request.id = id, %error, "the answer was not sent"),
         }
     }

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::{
     dead_letters::{Drain, Store},
     event_route,
+    own_queues::OwnQueues,
     request_route::{self, Responding},
     routes::{EventRoute, RequestRoute, Routes},
     target::Target,
@@ -28,6 +29,7 @@ pub(crate) struct Running {
     shutdown: CancellationToken,
     drain_timeout: Duration,
     routes: Mutex<Vec<Arc<RunningRoute>>>,
+    own_queues: OwnQueues,
     /// One change at a time.
     change: tokio::sync::Mutex<()>,
 }
@@ -93,10 +95,14 @@ impl Running {
             shutdown,
             drain_timeout,
             routes: Mutex::default(),
+            own_queues: OwnQueues::default(),
             change: tokio::sync::Mutex::default(),
         };
+        let routes = routes.into_list();
+        let queues = routes.iter().map(|route| route.source().queue.name());
+        running.own_queues.replace(queues);
         let mut started = Vec::new();
-        for route in routes.into_list() {
+        for route in routes {
             let target = route.target()?;
             started.push(running.begin(route, target));
         }
@@ -162,6 +168,10 @@ impl Running {
         if self.shutdown.is_cancelled() {
             return Ok(changes);
         }
+        let queues = plan
+            .iter()
+            .map(|planned| planned.route().source().queue.name());
+        self.own_queues.replace(queues);
         let running = plan.into_iter().map(|planned| match planned {
             Planned::Kept(route) => route,
             Planned::Fresh(route, target) => self.begin(*route, *target),
@@ -231,7 +241,10 @@ impl Running {
                 }
             }
             Route::Requests(route) => {
-                Work::Requests(request_route::start(route, target, consuming, publishing))
+                let own_queues = self.own_queues.clone();
+                Work::Requests(request_route::start(
+                    route, target, consuming, publishing, own_queues,
+                ))
             }
         };
         Arc::new(RunningRoute { route, work })

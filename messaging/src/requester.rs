@@ -29,10 +29,10 @@ use crate::{
     headers::integer,
     message::{PERSISTENT, TRANSIENT, short},
     refusals::Refusals,
+    reply_to::{DIRECT, ReplyTo},
     topology::{Topology, request_exchange, response_exchange},
 };
 
-const REPLY_TO: &str = "amq.rabbitmq.reply-to";
 /// HTTP status of the answer that a reply carries.
 const STATUS: &str = "x-gw-status";
 /// Requests that wait for their reply at one time.
@@ -114,7 +114,7 @@ impl Requester {
         let mut properties = BasicProperties::default()
             .with_delivery_mode(TRANSIENT)
             .with_expiration(remaining.as_millis().to_string().as_str().into())
-            .with_reply_to(REPLY_TO.into())
+            .with_reply_to(DIRECT.into())
             .with_correlation_id(id.as_str().into())
             .with_message_id(id.as_str().into());
         if let Some(content_type) = short(content_type) {
@@ -140,22 +140,23 @@ impl Requester {
 }
 
 impl Reply {
-    /// The message that carries this reply to whoever sent `request`, or `None` where the
-    /// request asks for none. Only names that RabbitMQ gives out itself are served: a request
-    /// must not be able to put messages into a queue of its choice.
-    pub fn into_message(self, request: &Delivery) -> Option<Message> {
-        let reply_to = request
-            .reply_to()
-            .filter(|queue| queue.starts_with("amq."))?;
+    /// The message that carries this reply to the queue of whoever sent `request`.
+    pub fn into_message(self, request: &Delivery, reply_to: &ReplyTo) -> Message {
         let properties = self.properties(request, FieldTable::default());
-        Some(Message {
+        // RabbitMQ takes an address of direct reply-to for no queue and would return it; it dies
+        // with its connection besides, which nothing can outlive.
+        let (mandatory, mode) = if reply_to.is_direct() {
+            (false, TRANSIENT)
+        } else {
+            (true, PERSISTENT)
+        };
+        Message {
             exchange: "".into(),
-            routing_key: reply_to.into(),
-            // RabbitMQ takes a direct reply-to address for no queue and would return it.
-            mandatory: false,
-            properties: properties.with_delivery_mode(TRANSIENT),
+            routing_key: reply_to.as_str().into(),
+            mandatory,
+            properties: properties.with_delivery_mode(mode),
             payload: self.body,
-        })
+        }
     }
 
     /// The message that carries this reply through the exchange of responses of `service` to the
@@ -216,7 +217,7 @@ impl PendingReplies {
             nowait: false,
         };
         let mut replies =
-            call(channel.basic_consume(REPLY_TO.into(), "".into(), options, FieldTable::default()))
+            call(channel.basic_consume(DIRECT.into(), "".into(), options, FieldTable::default()))
                 .await?;
         let pending = self.clone();
         tokio::spawn(async move {

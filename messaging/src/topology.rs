@@ -48,6 +48,25 @@ pub fn dead_queue(queue: &str) -> String {
     format!("{queue}.dead")
 }
 
+/// The queue whose copies wait in `queue`, or lie there dead; `queue` itself where it has none.
+pub fn queue_of_copies(queue: &str) -> &str {
+    if let Some(of) = queue.strip_suffix(".dead") {
+        return of;
+    }
+    match queue.rsplit_once(".retry.") {
+        Some((of, delay)) if delay.bytes().all(|byte| byte.is_ascii_digit()) => of,
+        _ => queue,
+    }
+}
+
+/// Whether a queue of this name holds events, requests, copies or dead letters by the convention,
+/// whichever program it belongs to.
+pub(crate) fn is_convention(queue: &str) -> bool {
+    queue.contains(".exchange.queue.")
+        || queue.ends_with(".exchange.request.queue")
+        || queue_of_copies(queue) != queue
+}
+
 /// The direct exchange of requests to `service`.
 pub fn request_exchange(service: &str) -> String {
     format!("{service}.direct.exchange.request")

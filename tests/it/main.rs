@@ -40,6 +40,7 @@ mod publisher;
 mod python;
 mod rabbitmq_away;
 mod replies;
+mod reply_queues;
 mod retry;
 mod rolling_restart;
 mod routes;
