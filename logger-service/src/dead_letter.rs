@@ -13,7 +13,7 @@ use service_kit::problem::Problem;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::event::Data;
+use crate::event::{Data, TEXT_BYTES_MAX};
 
 pub(crate) use report::read;
 
@@ -88,6 +88,11 @@ pub(crate) fn death(text: &str) -> Result<String, Problem> {
     Err(Problem::bad_request(format!(
         "death must have 1 to {DEATH_BYTES_MAX} bytes"
     )))
+}
+
+/// The id of an event as it is stored and looked for.
+pub(crate) fn event_id(text: &str) -> String {
+    storable(text, TEXT_BYTES_MAX)
 }
 
 /// Text that both databases hold, cut to about `bytes_max` at the end of a character.

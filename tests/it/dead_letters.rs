@@ -1,6 +1,7 @@
 //! Dead letters as operators meet them: drained into the logger's store, listed, replayed and
 //! discarded through the listener.
 
+mod by_event;
 mod command;
 mod crash;
 mod replay;

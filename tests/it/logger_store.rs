@@ -53,6 +53,8 @@ on_both_databases! {
     dead_letters::a_dead_letter_is_given_back_as_it_came,
     dead_letters::its_data_alone_is_a_download,
     dead_letters::an_event_that_dies_again_is_the_same_dead_letter,
+    dead_letters::the_first_failure_stays_the_earliest_one,
+    dead_letters::a_dead_letter_is_found_by_the_id_of_its_event,
     dead_letters::of_one_death_reported_many_times_at_once_one_is_new,
     dead_letters::any_message_of_any_producer_is_taken,
     dead_letters::what_the_listener_did_wrong_is_refused,

@@ -13,13 +13,19 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use crate::dead_letters::{
-    command::{admin::Admin, progress::Progress, selection::Selection},
-    letter::is_id,
+    command::{
+        admin::{Admin, Found},
+        progress::Progress,
+        selection::Selection,
+    },
+    letter::segment,
     replay_job::Line,
+    store::StoreError,
 };
 use crate::shown::shown;
 
@@ -48,7 +54,7 @@ pub enum DeadLettersCommand {
     },
     /// Show one with its reason and its data
     Show {
-        /// Its id, as listed
+        /// Its id or its event's, as listed
         id: String,
         /// Print JSON
         #[arg(long)]
@@ -56,12 +62,12 @@ pub enum DeadLettersCommand {
     },
     /// Write the data of one to standard output, byte for byte
     Data {
-        /// Its id, as listed
+        /// Its id or its event's, as listed
         id: String,
     },
     /// Bring them back into the queues of their routes, for a first attempt
     Replay {
-        /// Their ids, as listed; without one, those that the filters select
+        /// Their ids or their events', as listed; without one, those that the filters select
         ids: Vec<String>,
         #[command(flatten)]
         selection: Selection,
@@ -83,7 +89,7 @@ pub enum DeadLettersCommand {
     },
     /// Mark them as not to be replayed; they stay in the store
     Discard {
-        /// Their ids, as listed; without one, those that the filters select
+        /// Their ids or their events', as listed; without one, those that the filters select
         ids: Vec<String>,
         #[command(flatten)]
         selection: Selection,
@@ -118,11 +124,14 @@ impl DeadLettersCommand {
                 let path = format!("dead-letters?{}", query.finish());
                 print::list(&admin.get(&path).await?, json)
             }
-            Self::Show { id, json } => print::letter(&admin.get(&letter(&id, "")?).await?, json),
-            Self::Data { id } => {
-                let data = admin.get(&letter(&id, "/data")?).await?;
-                Ok(stdout().lock().write_all(&data)?)
-            }
+            Self::Show { id, json } => match admin.one(&letter(&id, "")?).await? {
+                Found::One(found) => print::letter(&found, json),
+                Found::Several(choices) => print::list(&choices, json),
+            },
+            Self::Data { id } => match admin.one(&letter(&id, "/data")?).await? {
+                Found::One(data) => Ok(stdout().lock().write_all(&data)?),
+                Found::Several(_) => bail!("{}", StoreError::Several(Bytes::new())),
+            },
             Self::Replay {
                 ids,
                 selection,
@@ -167,11 +176,10 @@ impl DeadLettersCommand {
     }
 }
 
-/// The path of a dead letter. Nothing but an id becomes a part of it: another text could turn into
-/// a request for many.
+/// The path of a dead letter, by its own id or its event's.
 fn letter(id: &str, rest: &str) -> anyhow::Result<String> {
-    ensure!(is_id(id), "no dead letter with this id");
-    Ok(format!("dead-letters/{id}{rest}"))
+    let segment = segment(id).ok_or(StoreError::NotFound)?;
+    Ok(format!("dead-letters/{segment}{rest}"))
 }
 
 async fn one_by_one(

@@ -8,6 +8,9 @@ use event::Event;
 use messaging::DeadLetter;
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
+/// More than an event's id has.
+const EVENT_ID_BYTES_MAX: usize = 1024;
+
 /// The attributes of an event, exactly as they came; its data travels beside them.
 #[derive(Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(super) struct Attributes {
@@ -40,10 +43,21 @@ impl Attributes {
     }
 }
 
-/// Whether a text could be the id of a dead letter, which is a UUID.
-pub(super) fn is_id(text: &str) -> bool {
-    let digit = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
-    text.len() == 36 && text.bytes().all(digit)
+/// The id of a dead letter, or of its event, as a segment of a path; none where it cannot be one.
+/// Of a text that is no UUID nothing is left that could mean anything in a path, not even letters:
+/// an event may be called `replay`.
+pub(super) fn segment(id: &str) -> Option<String> {
+    let is_uuid = id.len() == 36
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+    match id {
+        // Written in any way, these are steps from one path to another.
+        "" | "." | ".." => None,
+        id if is_uuid => Some(id.to_owned()),
+        id if id.len() > EVENT_ID_BYTES_MAX => None,
+        id => Some(id.bytes().map(|byte| format!("%{byte:02X}")).collect()),
+    }
 }
 
 /// Body of `POST /dead-letters`.
@@ -101,6 +115,7 @@ pub(super) fn new_letter(
 /// What a replay needs of `GET /dead-letters/{id}?data=base64`.
 #[derive(Debug, Deserialize)]
 pub(super) struct StoredLetter {
+    pub(super) id: String,
     pub(super) queue: String,
     pub(super) exchange: String,
     pub(super) routing_key: String,
@@ -137,4 +152,19 @@ pub(super) struct Page {
 #[derive(Debug, Deserialize)]
 pub(super) struct Listed {
     pub(super) id: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_one_segment_of_a_path_whatever_is_in_it() {
+        let uuid = "261dfe90-036c-549b-b1fc-391c51bbfc31";
+        assert_eq!(segment(uuid).as_deref(), Some(uuid));
+        assert_eq!(segment("a/é?").as_deref(), Some("%61%2F%C3%A9%3F"));
+        for none in ["", ".", "..", &"x".repeat(1025)] {
+            assert_eq!(segment(none), None, "{none}");
+        }
+    }
 }

@@ -67,7 +67,7 @@ impl Replayer {
         }
     }
 
-    /// Replays the dead letter `id`; one that was replayed before only if `again`.
+    /// Replays the dead letter `id`, or the only one of the event `id`; one that was replayed before only if `again`.
     pub(super) async fn replay(&self, id: &str, again: bool) -> Result<(), ReplayError> {
         let letter = self.store.letter(id).await?;
         if letter.state == State::Replayed && !again {
@@ -81,7 +81,7 @@ impl Replayer {
             Err(error) => return Err(ReplayError::Publish(error)),
         }
         // Patiently: what is not marked would be replayed twice.
-        let mark = || self.store.mark_replayed(id, &letter.death);
+        let mark = || self.store.mark_replayed(&letter.id, &letter.death);
         let marked = patiently(&self.shutdown, StoreError::is_passing, mark).await;
         marked.map_err(ReplayError::Unmarked)
     }

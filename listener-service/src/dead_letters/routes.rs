@@ -21,7 +21,7 @@ use tracing::{error, info};
 
 use crate::dead_letters::{
     filter::{Filter, check_given},
-    letter::is_id,
+    letter::segment,
     replay::{ReplayError, Replayer},
     replay_job::{Line, ReplayJob},
     store::{Store, StoreError},
@@ -106,7 +106,7 @@ async fn discard_many(State(app): State<App>, RawQuery(query): RawQuery) -> Answ
 }
 
 async fn replay(State(app): State<App>, id: Id, RawQuery(query): RawQuery) -> Answer {
-    let id = check(id)?;
+    let Path(id) = id.map_err(|_| unknown())?;
     let again = match query.as_deref() {
         None | Some("") => false,
         Some("again=true") => true,
@@ -152,16 +152,25 @@ async fn replay_many(State(app): State<App>, RawQuery(query): RawQuery) -> Answe
 /// The id in a path.
 type Id = Result<Path<String>, PathRejection>;
 
-/// Nothing but an id becomes a part of a path.
+/// It as a segment of a path at logger-service.
 fn check(id: Id) -> Result<String, Problem> {
-    let id = id.ok().map(|Path(id)| id).filter(|id| is_id(id));
-    id.ok_or_else(|| Problem::not_found(StoreError::NotFound.to_string()))
+    let segment = id.ok().and_then(|Path(id)| segment(&id));
+    segment.ok_or_else(unknown)
+}
+
+fn unknown() -> Problem {
+    Problem::not_found(StoreError::NotFound.to_string())
 }
 
 /// Asks logger-service the same, and gives its answer.
 async fn hand_on(store: &Store, method: Method, path: &str, query: Option<&str>) -> Answer {
-    let answer = store.ask(method, path, query, Bytes::new()).await;
-    let answer = answer.map_err(|error| problem(error.into()))?;
+    let answer = match store.ask(method, path, query, Bytes::new()).await {
+        Err(StoreError::Several(choices)) => {
+            let json = [(header::CONTENT_TYPE, "application/json")];
+            return Ok((StatusCode::MULTIPLE_CHOICES, json, choices).into_response());
+        }
+        answer => answer.map_err(|error| problem(error.into()))?,
+    };
     let mut response = Response::new(Body::from(answer.body));
     if let Some(content_type) = answer.content_type {
         response
@@ -180,6 +189,7 @@ fn problem(error: ReplayError) -> Problem {
         | ReplayError::Unmarked(_)
         | ReplayError::Store(StoreError::Away(_)) => Problem::unavailable(message, RETRY_AFTER),
         ReplayError::Store(StoreError::NotFound) => Problem::not_found(message),
+        ReplayError::Store(StoreError::Several(_)) => Problem::conflict(message),
         ReplayError::Store(StoreError::Refused { status, message }) => match status {
             StatusCode::CONFLICT => Problem::conflict(message),
             _ => Problem::bad_request(message),

@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::{
     Config,
-    dead_letters::letter::{Page, StoredLetter},
+    dead_letters::letter::{Page, StoredLetter, segment},
     http_client,
 };
 
@@ -43,8 +43,11 @@ pub(super) enum StoreError {
     #[error("logger-service {0}")]
     Away(String),
     /// There is no such dead letter.
-    #[error("no dead letter with this id")]
+    #[error("no dead letter with this id, nor of an event with it")]
     NotFound,
+    /// The id is that of an event with several; the listing of them.
+    #[error("several dead letters are of an event with this id: name one by its own id")]
+    Several(Bytes),
     /// It refuses the request, and will do so again.
     #[error("logger-service answered {status}: {message}")]
     Refused { status: StatusCode, message: String },
@@ -74,10 +77,13 @@ impl Store {
         stored.map(drop).map_err(no_store)
     }
 
-    /// One dead letter, with its data byte for byte.
+    /// One dead letter, by its own id or its event's, with its data byte for byte.
     pub(super) async fn letter(&self, id: &str) -> Result<StoredLetter, StoreError> {
+        let path = segment(id).ok_or(StoreError::NotFound)?;
         let exact = Some("data=base64");
-        self.ask(Method::GET, id, exact, Bytes::new()).await?.json()
+        self.ask(Method::GET, &path, exact, Bytes::new())
+            .await?
+            .json()
     }
 
     /// A page of the dead letters that `query` asks for.
@@ -96,7 +102,8 @@ impl Store {
         }
     }
 
-    /// Asks anything below `/dead-letters`. What is not a 2xx is an error.
+    /// Asks anything below `/dead-letters`, a path whose segments are encoded. What is not a 2xx is an
+    /// error.
     pub(super) async fn ask(
         &self,
         method: Method,
@@ -105,10 +112,9 @@ impl Store {
         body: Bytes,
     ) -> Result<Answer, StoreError> {
         let mut url = self.url.clone();
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().push("dead-letters");
-            segments.extend(path.split('/').filter(|segment| !segment.is_empty()));
-        }
+        let slash = if path.is_empty() { "" } else { "/" };
+        let base = url.path().trim_end_matches('/');
+        url.set_path(&format!("{base}/dead-letters{slash}{path}"));
         url.set_query(query);
         let mut request = self.client.request(method, url);
         if !body.is_empty() {
@@ -120,10 +126,11 @@ impl Store {
         http_client::read(&mut answer, &mut body, ANSWER_BYTES_MAX)
             .await
             .map_err(StoreError::Away)?;
+        let body = body.freeze();
         check(answer.status(), &body)?;
         Ok(Answer {
             content_type: answer.headers().get(CONTENT_TYPE).cloned(),
-            body: body.freeze(),
+            body,
         })
     }
 }
@@ -137,10 +144,11 @@ impl Answer {
 
 /// What a status means. Whatever does not speak of the request itself counts as "away": a wrong
 /// token, for instance, can be mended.
-fn check(status: StatusCode, body: &[u8]) -> Result<(), StoreError> {
+fn check(status: StatusCode, body: &Bytes) -> Result<(), StoreError> {
     let message = || http_client::problem(body).unwrap_or_default();
     match status.as_u16() {
         200..300 => Ok(()),
+        300 => Err(StoreError::Several(body.clone())),
         404 => Err(StoreError::NotFound),
         400 | 409 | 413 | 415 | 422 => Err(StoreError::Refused {
             status,

@@ -12,7 +12,7 @@ use service_kit::json;
 use service_kit::problem::Problem;
 
 use crate::cloud_event::parse_rfc3339;
-use crate::dead_letter::{DeadLetter, Message, death, id, storable};
+use crate::dead_letter::{DeadLetter, Message, death, event_id, id, storable};
 use crate::event::{Data, TEXT_BYTES_MAX};
 
 /// Reasons and answers are for people; what is longer is cut.
@@ -83,7 +83,7 @@ pub(crate) fn read(body: &[u8]) -> Result<DeadLetter, Problem> {
         id: id(&report.queue, &event.id, &event.event_type, &data),
         route: indexed(&report.route),
         queue: indexed(&report.queue),
-        event_id: indexed(&event.id),
+        event_id: event_id(&event.id),
         event_type: indexed(&event.event_type),
         reason: prose(&report.reason),
         answer: report.answer.as_deref().map(prose),

@@ -88,6 +88,14 @@ impl Filter {
         })
     }
 
+    /// The dead letters of the event with this id, in whatever state.
+    pub(crate) fn of_event(event_id: String) -> Self {
+        Self {
+            event_id: Some(event_id),
+            ..Self::default()
+        }
+    }
+
     /// Whether every dead letter passes.
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()

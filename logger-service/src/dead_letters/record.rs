@@ -11,6 +11,10 @@ use crate::dialect::placeholders;
 const COLUMNS: &str = "id, route, queue, event_id, type, reason, answer, death, status, attempts, \
                        first_failure, last_failure, died_at, message, data_text, data_bytes";
 const COLUMN_COUNT: usize = 16;
+/// The earliest one that is known: a replay begins its attempts again, and not its story.
+const FIRST_FAILURE: &str = "CASE WHEN dead_letters.first_failure IS NULL \
+                                  OR excluded.first_failure < dead_letters.first_failure \
+                             THEN excluded.first_failure ELSE dead_letters.first_failure END";
 
 /// What became of a dead letter. In every case it is in the store, committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +36,7 @@ impl DeadLetters {
              ON CONFLICT (id) DO UPDATE SET \
                  state = 'dead', deaths = dead_letters.deaths + 1, death = excluded.death, \
                  reason = excluded.reason, answer = excluded.answer, status = excluded.status, \
-                 attempts = excluded.attempts, first_failure = excluded.first_failure, \
+                 attempts = excluded.attempts, first_failure = {FIRST_FAILURE}, \
                  last_failure = excluded.last_failure, died_at = excluded.died_at \
              WHERE dead_letters.death <> excluded.death \
              RETURNING deaths",

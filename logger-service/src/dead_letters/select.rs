@@ -106,6 +106,20 @@ impl DeadLetters {
         })
     }
 
+    /// Ids of the dead letters of one event, newest first, up to `limit`.
+    pub(crate) async fn of_event(
+        &self,
+        event_id: &str,
+        limit: u8,
+    ) -> Result<Vec<String>, StoreError> {
+        // Safe: made of constants and a number.
+        let sql = AssertSqlSafe(format!(
+            "SELECT id FROM dead_letters WHERE event_id = $1 ORDER BY seq DESC LIMIT {limit}"
+        ));
+        let query = sqlx::query_scalar(sql).bind(event_id);
+        deadline(query.fetch_all(self.database.pool()?)).await
+    }
+
     /// The dead letter with this id.
     pub(crate) async fn by_id(&self, id: &str) -> Result<Option<Whole>, StoreError> {
         // Never closed: this waits for a place, at most until the request's own deadline.

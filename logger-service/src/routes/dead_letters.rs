@@ -15,8 +15,8 @@ use store::StoreError;
 
 use crate::answer::DeadLetterListing;
 use crate::dead_letter;
-use crate::dead_letters::{self, Filter, Parameters, Recorded};
-use crate::listing::parameter;
+use crate::dead_letters::{self, DeadLetters, Filter, Parameters, Recorded};
+use crate::listing::{Cursor, parameter};
 use crate::routes::{App, json_answer, unavailable, unreadable};
 
 /// Answers 201 for a death that is new, 200 for the one that is known, both after the commit.
@@ -47,12 +47,22 @@ pub(super) async fn list(
     let limit = parameter::limit(&parameters.limit)?;
     let state = dead_letters::State::parse(&parameters.state)?;
     let filter = Filter::parse(&parameters)?;
-    let fingerprint = filter.fingerprint(state);
-    let cursor = parameter::cursor(&parameters.cursor, &fingerprint)?;
+    let cursor = parameter::cursor(&parameters.cursor, &filter.fingerprint(state))?;
+    listing(&dead_letters, &filter, state, cursor, limit).await
+}
+
+async fn listing(
+    dead_letters: &DeadLetters,
+    filter: &Filter,
+    state: Option<dead_letters::State>,
+    cursor: Option<Cursor>,
+    limit: usize,
+) -> Result<Response, Problem> {
     let page = dead_letters
-        .page(&filter, state, cursor, limit)
+        .page(filter, state, cursor, limit)
         .await
         .map_err(unreadable)?;
+    let fingerprint = filter.fingerprint(state);
     json_answer(&DeadLetterListing {
         dead_letters: page.summaries,
         total: page.total,

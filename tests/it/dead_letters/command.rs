@@ -5,13 +5,13 @@ use tests::process::run;
 
 use super::Refused;
 
-struct Said {
-    out: String,
-    error: String,
-    success: bool,
+pub struct Said {
+    pub out: String,
+    pub error: String,
+    pub success: bool,
 }
 
-async fn say(refused: &Refused, words: &str) -> Said {
+pub async fn say(refused: &Refused, words: &str) -> Said {
     let addr = refused.suite.listener.addr.to_string();
     let mut arguments = vec!["--addr", &addr, "dead-letters"];
     arguments.extend(words.split_whitespace());

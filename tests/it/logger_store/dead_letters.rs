@@ -145,7 +145,9 @@ pub async fn an_event_that_dies_again_is_the_same_dead_letter(site: Site) {
     assert_eq!(second["reason"], "the target is gone");
     assert_eq!(second["attempts"], 6);
     assert!(second["died_at"].as_str() > first["died_at"].as_str());
-    for absent in ["status", "first_failure", "last_failure", "answer"] {
+    // A replay begins anew, and its story does not.
+    assert_eq!(second["first_failure"], report("1")["first_failure"]);
+    for absent in ["status", "last_failure", "answer"] {
         assert!(second.get(absent).is_none(), "{absent}");
     }
 
@@ -185,6 +187,82 @@ pub async fn an_event_that_dies_again_is_the_same_dead_letter(site: Site) {
         let counter = format!("logger_dead_letters_total{{outcome=\"{outcome}\"}}");
         assert!(metrics.contains(&counter), "{metrics}");
     }
+}
+
+pub async fn the_first_failure_stays_the_earliest_one(site: Site) {
+    let logger = site.start().await;
+    let none = report_with("1", json!({"first_failure": null}));
+    let id = logger.bury(&none).await;
+    for (death, first_failure, kept) in [
+        ("2", json!("2026-01-02T03:04:05Z"), "2026-01-02T03:04:05Z"),
+        ("3", json!("2026-03-02T03:04:05Z"), "2026-01-02T03:04:05Z"),
+        ("4", json!(null), "2026-01-02T03:04:05Z"),
+        // Two listeners may learn of them in any order.
+        ("5", json!("2025-01-02T03:04:05Z"), "2025-01-02T03:04:05Z"),
+    ] {
+        let again = json!({"death": death, "first_failure": first_failure, "attempts": 3});
+        assert_eq!(logger.bury(&report_with("1", again)).await, id);
+        let whole = logger.get_json(&format!("/dead-letters/{id}")).await;
+        assert_eq!(whole["first_failure"], kept, "{death}");
+        assert_eq!(whole["last_failure"], report("1")["last_failure"]);
+        assert_eq!(
+            (&whole["deaths"].to_string()[..], &whole["attempts"]),
+            (death, &json!(3))
+        );
+    }
+}
+
+pub async fn a_dead_letter_is_found_by_the_id_of_its_event(site: Site) {
+    let logger = site.start().await;
+    // Any text can be an id, a UUID among them.
+    let uuid = "01a1fa7b-f3f8-719b-b860-ddce1294f2d1";
+    for (event, path) in [
+        (uuid, uuid),
+        ("a/é?", "a%2F%C3%A9%3F"),
+        ("\0", "%00"),
+        ("discard", "%64iscard"),
+    ] {
+        let named =
+            json!({"id": event, "type": "order.placed", "source": "/shop", "extensions": {}});
+        let id = logger
+            .bury(&report_with(event, json!({"event": named})))
+            .await;
+        let found = logger.get_json(&format!("/dead-letters/{path}")).await;
+        assert_eq!(found["id"], id);
+        let data = logger.get(&format!("/dead-letters/{path}/data")).await;
+        assert_eq!(data.text, "data");
+        let discard = format!("/dead-letters/{path}/discarded");
+        let discarded = logger.send(Method::POST, &discard, "").await;
+        assert_eq!(discarded.json()["data"]["id"], id);
+        // Whatever has become of it.
+        assert_eq!(
+            logger.get_json(&format!("/dead-letters/{path}")).await["state"],
+            "discarded"
+        );
+
+        let other = logger
+            .bury(&report_with(
+                event,
+                json!({"event": named, "queue": "other"}),
+            ))
+            .await;
+        for path in [path.to_owned(), format!("{path}/data")] {
+            let several = logger.get(&format!("/dead-letters/{path}")).await;
+            assert_eq!(several.status, 300);
+            let listing = several.json();
+            assert_eq!(listing["total"], 2);
+            let ids = [0, 1].map(|index| listing["dead_letters"][index]["id"].clone());
+            assert_eq!(ids, [json!(other), json!(id)]);
+        }
+        let path = format!("/dead-letters/{path}/discarded");
+        let message = logger.send(Method::POST, &path, "").await.problem(409);
+        assert!(message.contains("several"), "{message}");
+        assert_eq!(
+            logger.get_json(&format!("/dead-letters/{other}")).await["state"],
+            "dead"
+        );
+    }
+    logger.get("/dead-letters/nobody").await.problem(404);
 }
 
 pub async fn of_one_death_reported_many_times_at_once_one_is_new(site: Site) {

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::{Context as _, anyhow, ensure};
 use bytes::{Bytes, BytesMut};
-use reqwest::{Client, Method, Response};
+use reqwest::{Client, Method, Response, StatusCode};
 use service_kit::healthcheck;
 use tokio::time::timeout;
 
@@ -23,6 +23,13 @@ pub(super) struct Admin {
     base: String,
 }
 
+/// What an id names.
+pub(super) enum Found {
+    One(Bytes),
+    /// A listing of them: the id is that of an event with several.
+    Several(Bytes),
+}
+
 impl Admin {
     pub(super) fn new(addr: SocketAddr, token_file: Option<&Path>) -> anyhow::Result<Self> {
         Ok(Self {
@@ -33,6 +40,18 @@ impl Admin {
 
     pub(super) async fn get(&self, path: &str) -> anyhow::Result<Bytes> {
         read(self.ask(Method::GET, path, DEADLINE).await?).await
+    }
+
+    /// What the id in a path names.
+    pub(super) async fn one(&self, path: &str) -> anyhow::Result<Found> {
+        let answer = self.ask(Method::GET, path, DEADLINE).await?;
+        let is_one = answer.status() != StatusCode::MULTIPLE_CHOICES;
+        let body = read(answer).await?;
+        Ok(if is_one {
+            Found::One(body)
+        } else {
+            Found::Several(body)
+        })
     }
 
     pub(super) async fn post(&self, path: &str) -> anyhow::Result<Bytes> {
@@ -56,10 +75,10 @@ impl Admin {
                 http_client::describe(error)
             )
         })?;
-        if answer.status().is_success() {
+        let status = answer.status();
+        if status.is_success() || status == StatusCode::MULTIPLE_CHOICES {
             return Ok(answer);
         }
-        let status = answer.status();
         let message = http_client::problem(&read(answer).await?);
         Err(anyhow!(message.unwrap_or_else(|| format!(
             "the listener answered {status}"

@@ -8,8 +8,10 @@ use serde_json::{Value, value::RawValue};
 use crate::shown::shown;
 
 /// Heading, member of the answer, and most characters of each column of the list.
-const COLUMNS: [(&str, &str, usize); 8] = [
+const COLUMNS: [(&str, &str, usize); 9] = [
     ("ID", "id", 36),
+    // Whole, since it is there to be copied.
+    ("EVENT", "event_id", 255),
     ("DIED AT", "died_at", 20),
     ("ROUTE", "route", 20),
     ("TYPE", "type", 24),
@@ -167,7 +169,7 @@ mod tests {
     #[test]
     fn a_list_has_columns_as_wide_as_they_need_and_no_control_characters() {
         let letters = [
-            json!({"id": "a", "died_at": "2026-11-20T21:00:00.123456Z", "route": "mailer",
+            json!({"id": "a", "event_id": "e-1", "died_at": "2026-11-20T21:00:00.123456Z", "route": "mailer",
                    "type": "order.placed", "attempts": 3, "state": "dead", "reason": "\u{1b}[31m x",
                    "answer": "y".repeat(61)}),
             json!({"id": "b"}),
@@ -178,8 +180,8 @@ mod tests {
         assert_eq!(
             out,
             format!(
-                "ID  DIED AT               ROUTE   TYPE          TRIES  STATE  REASON   ANSWER\n\
-                 a   2026-11-20T21:00:00Z  mailer  order.placed  3      dead    [31m x  {}…\n\
+                "ID  EVENT  DIED AT               ROUTE   TYPE          TRIES  STATE  REASON   ANSWER\n\
+                 a   e-1    2026-11-20T21:00:00Z  mailer  order.placed  3      dead    [31m x  {}…\n\
                  b\n",
                 "y".repeat(59)
             )

@@ -1,8 +1,11 @@
 //! `/dead-letters/{id}`: inspecting one, and marking it.
+//!
+//! The id is the dead letter's own, or that of its event. Where several routes could not deliver the
+//! event it names several.
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -10,11 +13,15 @@ use service_kit::json::Json;
 use service_kit::problem::Problem;
 use uuid::Uuid;
 
-use super::{done, off_the_async_threads, unwritable};
+use super::{done, listing, off_the_async_threads, unwritable};
 use crate::answer::DeadLetterView;
 use crate::dead_letter;
-use crate::dead_letters::Marked;
+use crate::dead_letters::{DeadLetters, Filter, Marked, Whole};
 use crate::routes::{App, damaged, json_answer, unreadable};
+
+/// Of a listing of those that one event has.
+const CHOICES_MAX: usize = 50;
+const SEVERAL: &str = "several dead letters are of an event with this id: name one by its own id";
 
 type IdPath = Result<Path<String>, PathRejection>;
 
@@ -45,8 +52,10 @@ pub(crate) async fn show(
         "base64" => true,
         _ => return Err(Problem::bad_request("the parameter data is not base64")),
     };
-    let whole = dead_letters.by_id(&id(path)?).await.map_err(unreadable)?;
-    let whole = whole.ok_or_else(unknown)?;
+    let whole = match named(&dead_letters, path).await? {
+        Named::One(whole) => whole,
+        Named::Several(choices) => return Ok(choices),
+    };
     let view = move || json_answer(&DeadLetterView::new(&whole, exact).map_err(damaged)?);
     off_the_async_threads(view).await
 }
@@ -56,8 +65,10 @@ pub(crate) async fn data(
     State(App { dead_letters, .. }): State<App>,
     path: IdPath,
 ) -> Result<Response, Problem> {
-    let whole = dead_letters.by_id(&id(path)?).await.map_err(unreadable)?;
-    let data = whole.ok_or_else(unknown)?.data;
+    let data = match named(&dead_letters, path).await? {
+        Named::One(whole) => whole.data,
+        Named::Several(choices) => return Ok(choices),
+    };
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -72,7 +83,8 @@ pub(crate) async fn replayed(
     path: IdPath,
     Json(Replayed { death }): Json<Replayed>,
 ) -> Result<Response, Problem> {
-    let (id, death) = (id(path)?, dead_letter::death(&death)?);
+    let id = own_id(&text(path)?).ok_or_else(unknown)?;
+    let death = dead_letter::death(&death)?;
     match dead_letters
         .replayed(&id, &death)
         .await
@@ -89,21 +101,73 @@ pub(crate) async fn discarded(
     State(App { dead_letters, .. }): State<App>,
     path: IdPath,
 ) -> Result<Response, Problem> {
-    let id = id(path)?;
-    match dead_letters.discarded(&id).await.map_err(unwritable)? {
+    let text = text(path)?;
+    let discard = async |id: &str| dead_letters.discarded(id).await.map_err(unwritable);
+    let (id, marked) = match own_id(&text) {
+        Some(id) => (id.clone(), discard(&id).await?),
+        None => (String::new(), Marked::Absent),
+    };
+    let (id, marked) = match marked {
+        Marked::Absent => match of_event(&dead_letters, &text).await?.as_slice() {
+            [] => return Err(unknown()),
+            [id] => (id.clone(), discard(id).await?),
+            _ => return Err(Problem::conflict(SEVERAL)),
+        },
+        marked => (id, marked),
+    };
+    match marked {
         Marked::Done => Ok(done("dead letter discarded", json!({"id": id})).into_response()),
         Marked::Conflict => Err(Problem::conflict("the dead letter has been replayed")),
         Marked::Absent => Err(unknown()),
     }
 }
 
-/// An id that is none names nothing.
-fn id(path: IdPath) -> Result<String, Problem> {
-    let Path(id) = path.map_err(|_| unknown())?;
-    let id = Uuid::try_parse(&id).map_err(|_| unknown())?;
-    Ok(id.to_string())
+/// What an id in a path names.
+enum Named {
+    One(Box<Whole>),
+    /// A listing of them, for the client to choose from (RFC 9110, 15.4.1).
+    Several(Response),
+}
+
+async fn named(dead_letters: &DeadLetters, path: IdPath) -> Result<Named, Problem> {
+    let text = text(path)?;
+    if let Some(id) = own_id(&text)
+        && let Some(whole) = dead_letters.by_id(&id).await.map_err(unreadable)?
+    {
+        return Ok(Named::One(Box::new(whole)));
+    }
+    match of_event(dead_letters, &text).await?.as_slice() {
+        [] => Err(unknown()),
+        [id] => {
+            let whole = dead_letters.by_id(id).await.map_err(unreadable)?;
+            Ok(Named::One(Box::new(whole.ok_or_else(unknown)?)))
+        }
+        _ => {
+            let filter = Filter::of_event(dead_letter::event_id(&text));
+            let mut choices = listing(dead_letters, &filter, None, None, CHOICES_MAX).await?;
+            *choices.status_mut() = StatusCode::MULTIPLE_CHOICES;
+            Ok(Named::Several(choices))
+        }
+    }
+}
+
+/// Enough of them to know whether there are several.
+async fn of_event(dead_letters: &DeadLetters, text: &str) -> Result<Vec<String>, Problem> {
+    let event_id = dead_letter::event_id(text);
+    let ids = dead_letters.of_event(&event_id, 2).await;
+    ids.map_err(unreadable)
+}
+
+/// The id in a path. One that is no text names nothing.
+fn text(path: IdPath) -> Result<String, Problem> {
+    path.map(|Path(text)| text).map_err(|_| unknown())
+}
+
+/// The text as the id of a dead letter, where it can be one.
+fn own_id(text: &str) -> Option<String> {
+    Uuid::try_parse(text).ok().map(|id| id.to_string())
 }
 
 fn unknown() -> Problem {
-    Problem::not_found("no dead letter with this id")
+    Problem::not_found("no dead letter with this id, nor of an event with it")
 }
