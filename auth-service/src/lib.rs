@@ -43,7 +43,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    server::prepare(&listener, &config.http)?;
+    let memory = server::prepare(&listener, &config.http)?;
     let keys = Keys::load(&config.key_file).context("AUTH_KEY_FILE")?;
     let tokens = Tokens::new(&keys.signing_seed, config.token_ttl_seconds)?;
     let database =
@@ -66,6 +66,7 @@ pub async fn run(
         listener,
         routes,
         &config.http,
+        memory,
         readiness,
         shutdown.clone(),
     );

@@ -103,7 +103,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    server::prepare(&listener, &config.http)?;
+    let memory = server::prepare(&listener, &config.http)?;
     let schemas = config.schemas_dir.as_deref().map(Schemas::load);
     let schemas = schemas.transpose()?.unwrap_or_default();
     let connection = Connection::open(SOURCE, &config.amqp_url).declaring(config.amqp_declare);
@@ -133,6 +133,7 @@ pub async fn run(
         listener,
         routes(app),
         &config.http,
+        memory,
         readiness,
         shutdown,
     );

@@ -56,7 +56,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    server::prepare(&listener, &config.http)?;
+    let memory = server::prepare(&listener, &config.http)?;
     let routes = Routes::load(&config)?;
     // Two connections: RabbitMQ blocks one that publishes, and acknowledgements must get through.
     let open = |purpose| {
@@ -110,6 +110,7 @@ pub async fn run(
             listener,
             routes,
             &http,
+            memory,
             readiness,
             shutdown.clone(),
         );

@@ -39,7 +39,7 @@ pub async fn run(
     listener: TcpListener,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
-    server::prepare(&listener, &config.http)?;
+    let memory = server::prepare(&listener, &config.http)?;
     let table = Table::open(&config.database_url).context("LOGGER_DATABASE_URL")?;
     let database = table.database.clone();
     let (writer, writing) = table::writer(table.clone());
@@ -59,6 +59,7 @@ pub async fn run(
         listener,
         routes,
         &config.http,
+        memory,
         readiness,
         shutdown.clone(),
     );

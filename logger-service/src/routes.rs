@@ -26,7 +26,6 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// of data in base64 and 1 MiB of the rest.
 const DEAD_LETTERS: LargeBodies = LargeBodies {
     bytes_max: 65 * 1024 * 1024,
-    at_once: 4,
 };
 
 #[derive(Clone)]

@@ -12,14 +12,14 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::header;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::Semaphore;
 
-use crate::body;
+use crate::body::{self, Limits, Read};
 use crate::config::HttpConfig;
 use crate::guard::Guard;
 use crate::limits;
+use crate::memory::Memory;
 use crate::metrics;
 use crate::operations;
 use crate::problem::Problem;
@@ -33,42 +33,29 @@ pub(crate) struct Admission {
     /// Bodies being read. Apart from `in_flight`, so that slow bodies do not use up its places.
     reading: Semaphore,
     in_flight: Semaphore,
+    memory: Memory,
     max_body_bytes: usize,
     /// By the path template of their route.
-    large: HashMap<&'static str, Large>,
+    large: HashMap<&'static str, LargeBodies>,
     read_timeout: Duration,
     request_timeout: Duration,
-}
-
-struct Large {
-    bytes_max: usize,
-    places: Semaphore,
-}
-
-/// A body in memory, and its place if it is among the large ones.
-struct Admitted<'a> {
-    bytes: Bytes,
-    place: Option<SemaphorePermit<'a>>,
 }
 
 impl Admission {
     pub(crate) fn new(
         guard: Guard,
         config: &HttpConfig,
-        large_bodies: HashMap<&'static str, LargeBodies>,
+        memory: Memory,
+        large: HashMap<&'static str, LargeBodies>,
     ) -> Self {
-        let large = |(route, bodies): (_, LargeBodies)| {
-            let places = Semaphore::new(bodies.at_once);
-            let bytes_max = bodies.bytes_max;
-            (route, Large { bytes_max, places })
-        };
         Self {
             guard,
             // HTTP/2 puts many requests on one connection, so connections alone do not bound this.
             reading: Semaphore::new(config.max_connections),
             in_flight: Semaphore::new(config.max_in_flight),
+            memory,
             max_body_bytes: config.max_body_bytes,
-            large: large_bodies.into_iter().map(large).collect(),
+            large,
             read_timeout: config.read_timeout,
             request_timeout: config.request_timeout,
         }
@@ -78,34 +65,18 @@ impl Admission {
         &self,
         route: Option<&MatchedPath>,
         body: &mut Body,
-    ) -> Result<Admitted<'_>, Problem> {
+    ) -> Result<Read, Problem> {
         if body.is_end_stream() {
-            let bytes = Bytes::new();
-            return Ok(Admitted { bytes, place: None });
+            return Ok(Read::nothing());
         }
         let _reading = self.reading.try_acquire().map_err(|_| overloaded())?;
-        let Some(large) = self.large(route, body) else {
-            let bytes = body::read(body, self.max_body_bytes, self.read_timeout).await?;
-            return Ok(Admitted { bytes, place: None });
+        let large = route.and_then(|route| self.large.get(route.as_str()));
+        let limits = Limits {
+            bytes_max: large.map_or(self.max_body_bytes, |large| large.bytes_max),
+            large_bytes: self.max_body_bytes,
+            deadline: self.read_timeout,
         };
-        // Unlike other requests these wait: a sender of few large bodies does no better elsewhere.
-        let place = tokio::time::timeout(self.read_timeout, large.places.acquire()).await;
-        let place = place.ok().and_then(Result::ok).ok_or_else(overloaded)?;
-        let bytes = body::read(body, large.bytes_max, self.read_timeout).await?;
-        Ok(Admitted {
-            bytes,
-            place: Some(place),
-        })
-    }
-
-    /// The limits of this body, if its route takes large ones and it is or may be one.
-    fn large(&self, route: Option<&MatchedPath>, body: &Body) -> Option<&Large> {
-        let large = self.large.get(route?.as_str())?;
-        let ordinary_max = self.max_body_bytes.min(large.bytes_max) as u64;
-        let length = body.size_hint().exact();
-        length
-            .is_none_or(|length| length > ordinary_max)
-            .then_some(large)
+        body::read(body, limits, &self.memory).await
     }
 }
 
@@ -153,10 +124,11 @@ impl Admission {
             Err(problem) => Err(problem),
         };
         match read {
-            Ok(Admitted { bytes, place }) => {
+            Ok(Read { bytes, share }) => {
                 let request = Request::from_parts(parts, bytes.into());
                 let response = self.work(request, route, next).await;
-                drop(place);
+                // Until now: what a handler makes of a body takes as much as the body did.
+                drop(share);
                 response
             }
             Err(problem) => {

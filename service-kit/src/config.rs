@@ -35,6 +35,11 @@ pub struct HttpConfig {
     #[arg(long, env, value_parser = at_least_one, default_value_t = 512)]
     pub max_in_flight: usize,
 
+    /// Bytes that request bodies, answers and deliveries in memory share [default: a quarter of the
+    /// memory limit of the cgroup; without a limit 256 MiB]
+    #[arg(long, env, value_parser = budget_bytes)]
+    pub memory_budget_bytes: Option<usize>,
+
     /// Time for the headers of a request to arrive, and again for its body
     #[arg(long = "read-timeout-ms", env = "READ_TIMEOUT_MS", value_parser = milliseconds,
           default_value = "10000")]
@@ -70,6 +75,7 @@ impl Default for HttpConfig {
             max_body_bytes: 1024 * 1024,
             max_connections: 1024,
             max_in_flight: 512,
+            memory_budget_bytes: None,
             read_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(20),
@@ -84,6 +90,16 @@ fn body_bytes(text: &str) -> Result<usize, String> {
         Ok(bytes) if bytes >= BODY_BYTES_MIN => Ok(bytes),
         _ => Err(format!(
             "not a number of bytes of at least {BODY_BYTES_MIN}"
+        )),
+    }
+}
+
+fn budget_bytes(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(bytes) if bytes >= budget::BYTES_MIN => Ok(bytes),
+        _ => Err(format!(
+            "not a number of bytes of at least {}",
+            budget::BYTES_MIN
         )),
     }
 }
@@ -127,6 +143,7 @@ mod tests {
         for args in [
             ["--max-body-bytes", "65535"],
             ["--max-in-flight", "0"],
+            ["--memory-budget-bytes", "1048575"],
             ["--max-connections", "1000001"],
             ["--read-timeout-ms", "-1"],
         ] {

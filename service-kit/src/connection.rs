@@ -19,30 +19,36 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-use crate::activity::{Activity, Tracked};
+use crate::activity::{Activity, Arriving};
 use crate::config::HttpConfig;
 use crate::descriptors;
+use crate::leaving::Leaving;
+use crate::memory::Memory;
 
 /// Pause after a failed accept. The usual reason, no file descriptor left, would otherwise make
 /// the loop spin, since the waiting connection stays readable.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-/// With all places taken a connection that has been idle for longer than this makes room for the
-/// next one. A client that has just connected has this long to send its request.
-const IDLE_GRACE: Duration = Duration::from_millis(500);
+/// With all places taken a connection that has waited for its client for longer than this makes room
+/// for the next one. A client that has just connected has this long to send its request.
+const STALL_GRACE: Duration = Duration::from_millis(500);
 /// While stopping: time for a connection that has just been made to send its first request.
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 // Above the limits of `limits.rs`, which answer with a problem document where hyper cannot.
 const HYPER_HEADERS_MAX: usize = 200;
-const HYPER_BUFFER_BYTES: usize = 128 * 1024;
+const HYPER_BUFFER_BYTES: usize = 64 * 1024;
 const HTTP2_STREAMS_MAX: u32 = 128;
+/// What the streams of one connection may send ahead of their reading, and what is buffered of the
+/// answer of one. The protocol allows no less for a connection.
+const HTTP2_WINDOW_BYTES: u32 = 65_535;
 
 /// What every connection of one server shares.
 struct Server {
     http: auto::Builder<TokioExecutor>,
     router: Router,
+    memory: Memory,
     idle_timeout: Duration,
     places: Arc<Semaphore>,
-    /// Ends the connection that idles the longest.
+    /// Ends the connection that has waited for its client the longest.
     make_room: Notify,
     /// Cancelled first: answers ask their clients to close the connection.
     stopping: CancellationToken,
@@ -57,11 +63,13 @@ pub(crate) async fn accept(
     listener: TcpListener,
     router: Router,
     config: &HttpConfig,
+    memory: Memory,
     shutdown: CancellationToken,
 ) {
     let server = Arc::new(Server {
         http: http_builder(config),
         router,
+        memory,
         idle_timeout: config.idle_timeout,
         places: Arc::new(Semaphore::new(descriptors::connections(
             config.max_connections,
@@ -119,7 +127,7 @@ async fn accept_all(listener: &TcpListener, server: &Arc<Server>, connections: &
     }
 }
 
-/// A place for one more connection, if need be that of an idle one.
+/// A place for one more connection, if need be that of one that waits for its client.
 async fn place(server: &Server) -> Option<OwnedSemaphorePermit> {
     if server.places.available_permits() == 0 {
         server.make_room.notify_one();
@@ -138,7 +146,9 @@ async fn serve(
         tracing::debug!(%peer, %error, "cannot set TCP_NODELAY");
     }
     let activity = Activity::new();
-    let service = service_fn(|request| answer(server.clone(), activity.clone(), request));
+    let end = Arc::new(Notify::new());
+    let service =
+        service_fn(|request| answer(server.clone(), activity.clone(), end.clone(), request));
     let mut connection = pin!(server.http.serve_connection(TokioIo::new(stream), service));
     let close = async {
         server.closing.cancelled().await;
@@ -149,7 +159,8 @@ async fn serve(
         () = server.aborting.cancelled() => return,
         // Covers what hyper does not time: a silent new connection, an idle HTTP/2 one, a client
         // that does not read its answer.
-        () = activity.idle(server.idle_timeout, IDLE_GRACE, &server.make_room) => return,
+        () = activity.stalled(server.idle_timeout, STALL_GRACE, &server.make_room) => return,
+        () = end.notified() => return,
         () = close => None,
     };
     let ended = match ended {
@@ -171,10 +182,13 @@ async fn serve(
 async fn answer(
     server: Arc<Server>,
     activity: Activity,
+    end: Arc<Notify>,
     request: Request<Incoming>,
-) -> Result<Response<Tracked>, Infallible> {
-    let request_in_flight = activity.begin();
+) -> Result<Response<Leaving>, Infallible> {
+    let in_flight = activity.begin();
     let version = request.version();
+    let is_safe = request.method().is_safe();
+    let request = request.map(|body| Arriving::new(body, in_flight.clone()));
     let mut response = server.router.clone().oneshot(request).await?;
     // At the cap this lets waiting clients have their turn; while stopping it sends them away.
     let close = server.places.available_permits() == 0 || server.stopping.is_cancelled();
@@ -182,7 +196,7 @@ async fn answer(
         let headers = response.headers_mut();
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    Ok(response.map(|body| Tracked::new(body, request_in_flight)))
+    Ok(Leaving::with(response, in_flight, &server.memory, &end, is_safe).await)
 }
 
 fn http_builder(config: &HttpConfig) -> auto::Builder<TokioExecutor> {
@@ -198,6 +212,9 @@ fn http_builder(config: &HttpConfig) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(HTTP2_STREAMS_MAX)
         .max_header_list_size(HYPER_BUFFER_BYTES as u32)
+        .initial_connection_window_size(HTTP2_WINDOW_BYTES)
+        .initial_stream_window_size(HTTP2_WINDOW_BYTES)
+        .max_send_buf_size(HTTP2_WINDOW_BYTES as usize)
         // A peer that vanished without closing is noticed within twice this time.
         .keep_alive_interval(config.idle_timeout)
         .keep_alive_timeout(config.idle_timeout);

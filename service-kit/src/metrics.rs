@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::extract::MatchedPath;
 use axum::http::{Method, StatusCode};
+use budget::Budget;
 use metrics::{Counter, Histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
@@ -36,6 +37,16 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
         metrics::Unit::Seconds,
         "time from the head of a request to the head of its answer"
     );
+    metrics::describe_gauge!(
+        "memory_budget_bytes",
+        metrics::Unit::Bytes,
+        "bytes that bodies, answers and deliveries in memory may have together"
+    );
+    metrics::describe_gauge!(
+        "memory_budget_in_use_bytes",
+        metrics::Unit::Bytes,
+        "bytes of the memory budget that are taken"
+    );
     *recorder = Some(handle.clone());
     Ok(handle)
 }
@@ -48,6 +59,13 @@ pub(crate) async fn upkeep(handle: PrometheusHandle) {
         interval.tick().await;
         handle.run_upkeep();
     }
+}
+
+/// Notes how much of the memory budget is taken. Only who scrapes wants to know.
+pub(crate) fn observe(budget: &Budget) {
+    // Exact up to 2^53 bytes.
+    metrics::gauge!("memory_budget_bytes").set(budget.total() as f64);
+    metrics::gauge!("memory_budget_in_use_bytes").set(budget.in_use() as f64);
 }
 
 /// Counts and times a request that is answered, and logs it at debug level.

@@ -5,9 +5,11 @@ use axum::Router;
 use axum::http::header;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use budget::Budget;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::json;
 
+use crate::metrics;
 use crate::readiness::Readiness;
 
 /// Of these routes.
@@ -18,6 +20,7 @@ pub(crate) fn routes(
     service: &'static str,
     readiness: Readiness,
     metrics: PrometheusHandle,
+    budget: Budget,
 ) -> Router {
     Router::new()
         .route(
@@ -28,10 +31,14 @@ pub(crate) fn routes(
             "/readyz",
             get(move || async move { readiness.respond().await }),
         )
-        .route("/metrics", get(move || async move { render(&metrics) }))
+        .route(
+            "/metrics",
+            get(move || async move { render(&metrics, &budget) }),
+        )
 }
 
-fn render(metrics: &PrometheusHandle) -> impl IntoResponse + use<> {
+fn render(metrics: &PrometheusHandle, budget: &Budget) -> impl IntoResponse + use<> {
+    metrics::observe(budget);
     let content_type = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, content_type)], metrics.render())
 }

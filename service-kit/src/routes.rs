@@ -16,9 +16,6 @@ pub struct Routes {
 pub struct LargeBodies {
     /// Largest body in bytes, whatever `MAX_BODY_BYTES` is.
     pub bytes_max: usize,
-    /// Bodies above `MAX_BODY_BYTES`, or of unknown length, that are in memory at one time, from
-    /// the first byte to the answer. Further ones wait unread, and then get a 503.
-    pub at_once: usize,
 }
 
 impl Routes {

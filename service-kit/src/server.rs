@@ -8,13 +8,14 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
-use metrics_exporter_prometheus::PrometheusHandle;
+use budget::Budget;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::{self, Admission};
 use crate::connection;
 use crate::guard::Guard;
+use crate::memory::Memory;
 use crate::metrics;
 use crate::operations;
 use crate::problem::Problem;
@@ -34,26 +35,33 @@ pub async fn bind(addr: SocketAddr) -> anyhow::Result<TcpListener> {
 
 /// What comes before anything else of a service: asks whether [`serve`] would refuse this address,
 /// and begins to count. What looks up a metric before there is a recorder counts nothing for ever.
+/// Returns the budget of bytes for what the service holds in memory.
 ///
 /// # Errors
 /// What to change, where the service would be open to others.
-pub fn prepare(listener: &TcpListener, config: &HttpConfig) -> anyhow::Result<()> {
+pub fn prepare(listener: &TcpListener, config: &HttpConfig) -> anyhow::Result<Memory> {
     let addr = listener
         .local_addr()
         .context("the listener has no address")?;
     Guard::new(addr, config)?;
-    metrics::install().map(drop)
+    metrics::install()?;
+    let configured = config.memory_budget_bytes.map(Budget::new);
+    let budget = configured.unwrap_or_else(Budget::of_process);
+    tracing::info!(bytes = budget.total(), "the memory budget");
+    Ok(Memory::new(budget))
 }
 
 /// Serves `routes` until `shutdown` is cancelled and the requests in flight are done.
 ///
 /// Adds `/healthz`, `/readyz` and `/metrics`, answers every error as a [`Problem`], and refuses to
-/// start where [the guard](crate::guard) would leave the service open to others.
+/// start where [the guard](crate::guard) would leave the service open to others. What is held for
+/// clients takes bytes of `memory`, which [`prepare`] returns.
 pub async fn serve(
     service: &'static str,
     listener: TcpListener,
     routes: impl Into<Routes>,
     config: &HttpConfig,
+    memory: Memory,
     readiness: Readiness,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -66,16 +74,18 @@ pub async fn serve(
         router: routes,
         large_bodies,
     } = routes.into();
-    let admission = Arc::new(Admission::new(guard, config, large_bodies));
+    let admission = Arc::new(Admission::new(guard, config, memory.clone(), large_bodies));
     let metrics = metrics::install()?;
-    let mut router = assemble(service, routes, admission, readiness, metrics.clone());
+    let operations =
+        operations::routes(service, readiness, metrics.clone(), memory.budget().clone());
+    let mut router = assemble(routes.merge(operations), admission);
     if let Some(cors) = cors {
         router = router.layer(cors);
     }
 
     tracing::info!(service, %addr, "listening");
     tokio::select! {
-        () = connection::accept(listener, router, config, shutdown) => {}
+        () = connection::accept(listener, router, config, memory, shutdown) => {}
         // Never ends; it lives exactly as long as the server.
         () = metrics::upkeep(metrics) => {}
     }
@@ -83,15 +93,8 @@ pub async fn serve(
     Ok(())
 }
 
-fn assemble(
-    service: &'static str,
-    routes: Router,
-    admission: Arc<Admission>,
-    readiness: Readiness,
-    metrics: PrometheusHandle,
-) -> Router {
+fn assemble(routes: Router, admission: Arc<Admission>) -> Router {
     routes
-        .merge(operations::routes(service, readiness, metrics))
         .fallback(|| async { Problem::not_found("no such route") })
         .method_not_allowed_fallback(|| async {
             Problem::new(

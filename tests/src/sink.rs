@@ -61,7 +61,8 @@ impl Sink {
         let stop = shutdown.clone();
         tokio::spawn(async move {
             let (config, readiness) = (http_config(), Readiness::new(stop.clone()));
-            server::serve("sink", listener, routes, &config, readiness, stop)
+            let memory = server::prepare(&listener, &config).or_panic("the sink's address");
+            server::serve("sink", listener, routes, &config, memory, readiness, stop)
                 .await
                 .or_panic("the sink serves");
         });

@@ -94,16 +94,11 @@ impl Target {
         let stop = shutdown.clone();
         tokio::spawn(async move {
             let readiness = Readiness::new(stop.clone());
-            server::serve(
-                "target",
-                listener,
-                routes,
-                &crate::suite::http_config(),
-                readiness,
-                stop,
-            )
-            .await
-            .or_panic("the target serves");
+            let config = crate::suite::http_config();
+            let memory = server::prepare(&listener, &config).or_panic("the target's address");
+            server::serve("target", listener, routes, &config, memory, readiness, stop)
+                .await
+                .or_panic("the target serves");
         });
         Self {
             addr,

@@ -22,7 +22,6 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// What `POST /large` takes. `POST /large?hold` keeps its place as `GET /wait` does.
 pub(crate) const LARGE_BODIES: LargeBodies = LargeBodies {
     bytes_max: 4 * 1024 * 1024,
-    at_once: 1,
 };
 
 /// A server that runs until the test ends or stops it.
@@ -48,7 +47,17 @@ impl Server {
             .with_large_bodies("/large", LARGE_BODIES);
         let stop = shutdown.clone();
         let task = tokio::spawn(async move {
-            server::serve("test-service", listener, routes, &config, readiness, stop).await
+            let memory = server::prepare(&listener, &config)?;
+            let serve = server::serve(
+                "test-service",
+                listener,
+                routes,
+                &config,
+                memory,
+                readiness,
+                stop,
+            );
+            serve.await
         });
         Self {
             addr,
@@ -90,7 +99,7 @@ fn routes(release: CancellationToken, waiting: CancellationToken) -> Router {
             "released"
         }
     };
-    let hold = wait.clone();
+    let (hold, hold_body) = (wait.clone(), wait.clone());
     let large = move |uri: Uri, body: Bytes| async move {
         if uri.query() == Some("hold") {
             hold().await;
@@ -103,6 +112,8 @@ fn routes(release: CancellationToken, waiting: CancellationToken) -> Router {
             post(|body: Bytes| async move { body.len().to_string() }),
         )
         .route("/large", post(large))
+        .route("/hold", post(move |_: Bytes| hold_body()))
+        .route("/page", get(|| async { "x".repeat(7 * 1024 * 1024) }))
         .route("/wait", get(wait))
         .route("/panic", get(panics))
         .route("/items/{id}", get(|| async { "item" }))

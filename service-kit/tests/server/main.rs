@@ -10,6 +10,7 @@
 mod drain;
 mod harness;
 mod large_bodies;
+mod memory;
 mod operations;
 mod refusals;
 mod slowness;

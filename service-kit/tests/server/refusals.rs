@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use budget::Budget;
+use service_kit::memory::Memory;
 use service_kit::readiness::Readiness;
 use service_kit::server::{self, HttpConfig};
 use tokio_util::sync::CancellationToken;
@@ -178,6 +180,7 @@ async fn an_exposed_service_refuses_to_start_undecided() {
         listener,
         axum::Router::new(),
         &HttpConfig::default(),
+        Memory::new(Budget::of_process()),
         Readiness::new(shutdown.clone()),
         shutdown,
     )

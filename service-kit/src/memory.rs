@@ -1,0 +1,185 @@
+//! The memory budget as HTTP uses it.
+//!
+//! A client decides how long its body and its answer stay in memory. While bytes are free nobody is
+//! hurried. Once there are none, whoever needs some gets those of the client that has kept the most
+//! of them for the longest without sending or reading anything.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use budget::{Budget, Share};
+use slab::Slab;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout};
+
+use crate::problem::Problem;
+
+/// What a client has not moved for less than this is never taken from it: packets need their time.
+const GRACE: Duration = Duration::from_millis(250);
+/// How long a request waits for bytes before it is refused.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Pause between two looks for somebody to end, when there was nobody.
+const LOOK: Duration = Duration::from_millis(25);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// The budget of a service, and the clients that keep bytes of it waiting. Clones are the same one.
+#[derive(Clone, Debug)]
+pub struct Memory {
+    budget: Budget,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    by_clients: Slab<ByClient>,
+    /// Of those that are being ended: they will come free without doing more.
+    ending_bytes: usize,
+    look_at: Instant,
+}
+
+/// Bytes that wait for one client: a body that it sends, or an answer that it reads.
+#[derive(Debug)]
+struct ByClient {
+    bytes: usize,
+    moved_at: Instant,
+    end: Arc<Notify>,
+    ending: bool,
+}
+
+impl Memory {
+    /// Of a service that may hold so much.
+    pub fn new(budget: Budget) -> Self {
+        let kept = Kept {
+            by_clients: Slab::new(),
+            ending_bytes: 0,
+            look_at: Instant::now(),
+        };
+        Self {
+            budget,
+            kept: Arc::new(Mutex::new(kept)),
+        }
+    }
+
+    /// For what is held elsewhere.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Takes bytes for what a request is about to hold, if need be those of a client that makes no
+    /// progress.
+    ///
+    /// # Errors
+    /// 503 when none came free in time.
+    pub async fn take(&self, bytes: usize) -> Result<Share, Problem> {
+        let mut share = self.budget.empty_share();
+        self.grow_to(&mut share, bytes).await?;
+        Ok(share)
+    }
+
+    /// The same for a share that holds some already.
+    pub(crate) async fn grow_to(&self, share: &mut Share, bytes: usize) -> Result<(), Problem> {
+        let more = bytes.saturating_sub(share.bytes());
+        if share.try_grow(more) {
+            return Ok(());
+        }
+        // Boxed: hardly anybody waits, and every request would carry room for it.
+        Box::pin(self.grow_within(PATIENCE, share, more)).await
+    }
+
+    /// The same for `more` bytes, which are waited for as long as `patience`.
+    pub(crate) async fn grow_within(
+        &self,
+        patience: Duration,
+        share: &mut Share,
+        more: usize,
+    ) -> Result<(), Problem> {
+        let grown = timeout(patience, async {
+            loop {
+                let freed = self.budget.freed();
+                if share.try_grow(more) {
+                    return;
+                }
+                self.end_slowest(more);
+                let _ = timeout(LOOK, freed).await;
+            }
+        });
+        grown.await.map_err(|_| {
+            metrics::counter!("memory_budget_refusals_total").increment(1);
+            Problem::unavailable("the service has no memory free for this now", RETRY_AFTER)
+        })
+    }
+
+    /// Notes that `bytes` wait for a client, which [`end`](Notify) ends.
+    pub(crate) fn keep(&self, bytes: usize, end: Arc<Notify>) -> Keeping {
+        let key = self.lock().by_clients.insert(ByClient {
+            bytes,
+            moved_at: Instant::now(),
+            end,
+            ending: false,
+        });
+        let memory = self.clone();
+        Keeping { memory, key }
+    }
+
+    /// Ends the client that costs the most: bytes times the time since they moved. Does nothing
+    /// where enough is coming free already.
+    fn end_slowest(&self, needed: usize) {
+        let mut kept = self.lock();
+        let now = Instant::now();
+        if kept.ending_bytes >= needed || now < kept.look_at {
+            return;
+        }
+        let still = |client: &ByClient| now - client.moved_at;
+        let candidates = kept.by_clients.iter_mut().map(|(_, client)| client);
+        let slowest = candidates
+            .filter(|client| !client.ending && client.bytes > 0 && still(client) >= GRACE)
+            .max_by_key(|client| client.bytes as u128 * still(client).as_millis());
+        let Some(slowest) = slowest else {
+            kept.look_at = now + LOOK;
+            return;
+        };
+        slowest.ending = true;
+        slowest.end.notify_one();
+        let bytes = slowest.bytes;
+        kept.ending_bytes += bytes;
+        metrics::counter!("memory_budget_ended_total").increment(1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Bytes that wait for a client, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Keeping {
+    memory: Memory,
+    key: usize,
+}
+
+impl Keeping {
+    pub(crate) fn memory(&self) -> &Memory {
+        &self.memory
+    }
+
+    /// The client has moved, and now this much waits for it.
+    pub(crate) fn moved(&self, bytes: usize) {
+        let mut kept = self.memory.lock();
+        let client = &mut kept.by_clients[self.key];
+        client.moved_at = Instant::now();
+        // What is being ended is counted as it was.
+        if !client.ending {
+            client.bytes = bytes;
+        }
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        let mut kept = self.memory.lock();
+        let client = kept.by_clients.remove(self.key);
+        if client.ending {
+            kept.ending_bytes -= client.bytes;
+        }
+    }
+}
