@@ -46,7 +46,7 @@ struct App {
     idempotency: Idempotency,
     schemas: Schemas,
     /// Of the events of batches that are on their way.
-    batch_places: Semaphore,
+    batch_places: Arc<Semaphore>,
 }
 
 impl App {
@@ -59,14 +59,18 @@ impl App {
     ) -> Result<(), PublishError> {
         let begun = Instant::now();
         let message = Message::of(event, key);
-        let publish = self.publishers.publish(message, key, timeout);
-        let published = publish.await;
-        let took = begun.elapsed();
-        match &published {
-            Ok(()) => ACCEPTED.record(took),
-            Err(error) => Outcome::new(problems::code(error)).record(took),
-        }
+        let published = self.publishers.publish(message, key, timeout).await;
+        record(&published, begun);
         published
+    }
+}
+
+/// Counts a publish and the time it took.
+fn record(published: &Result<(), PublishError>, begun: Instant) {
+    let took = begun.elapsed();
+    match published {
+        Ok(()) => ACCEPTED.record(took),
+        Err(error) => Outcome::new(problems::code(error)).record(took),
     }
 }
 
@@ -126,7 +130,7 @@ pub async fn run(
         authenticator: Authenticator::new(requester, config.auth_timeout),
         idempotency: Idempotency::new(config.idempotency_window, config.idempotency_keys_max),
         schemas,
-        batch_places: Semaphore::new(events::BATCHES_AT_ONCE),
+        batch_places: Arc::new(Semaphore::new(events::BATCHES_AT_ONCE)),
     };
     let served = server::serve(
         SOURCE,

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use event::EventType;
-use messaging::{Message, PublishError, Publisher, Status};
+use messaging::{Message, PublishError, Publisher, Status, Unconfirmed};
 use moka::{future::Cache, policy::EvictionPolicy};
 
 /// Types that are known to be allowed; beyond it the oldest are tried again.
@@ -47,16 +47,46 @@ impl Publishers {
         key: &EventType,
         deadline: Duration,
     ) -> Result<(), PublishError> {
-        let is_allowed = self.allowed_types.contains_key(key);
-        let publisher = if is_allowed {
-            &self.allowed
+        let sent = self.send(self.way(key), message, deadline).await;
+        self.confirmed(key, sent).await
+    }
+
+    /// Which channel an event of the type `key` goes by now.
+    pub(crate) fn way(&self, key: &EventType) -> Way {
+        if self.allowed_types.contains_key(key) {
+            Way::Allowed
         } else {
-            &self.untried
+            Way::Untried
+        }
+    }
+
+    /// The first half of [`Self::publish`]; see [`Publisher::send_unless_blocked`].
+    pub(crate) async fn send(
+        &self,
+        way: Way,
+        message: Message,
+        deadline: Duration,
+    ) -> Result<Unconfirmed, PublishError> {
+        let publisher = match way {
+            Way::Allowed => &self.allowed,
+            Way::Untried => &self.untried,
         };
-        let published = publisher.publish_unless_blocked(message, deadline).await;
+        publisher.send_unless_blocked(message, deadline).await
+    }
+
+    /// The second half.
+    pub(crate) async fn confirmed(
+        &self,
+        key: &EventType,
+        sent: Result<Unconfirmed, PublishError>,
+    ) -> Result<(), PublishError> {
+        let published = match sent {
+            Ok(unconfirmed) => unconfirmed.confirmed().await,
+            Err(error) => Err(error),
+        };
         match &published {
             Ok(()) | Err(PublishError::Unroutable | PublishError::Nacked) => {
-                if !is_allowed {
+                if !self.allowed_types.contains_key(key) {
                     self.allowed_types.insert(key.clone(), ()).await;
                 }
             }
@@ -65,4 +95,11 @@ impl Publishers {
         }
         published
     }
+}
+
+/// One of the two channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Allowed,
+    Untried,
 }

@@ -58,7 +58,7 @@ pub use handlers::{HandlerError, Handlers, Received};
 pub use handoff::Failure;
 pub use message::Message;
 pub use outcome::Outcome;
-pub use publisher::{PublishError, Publisher};
+pub use publisher::{PublishError, Publisher, Unconfirmed};
 pub use reply_to::{ReplyTo, ReplyToError};
 pub use requester::{Reply, RequestError, Requester};
 pub use source::{Binding, Exchange, ExchangeKind, Queue, Source, Value};

@@ -137,7 +137,7 @@ impl Publisher {
     /// # Errors
     /// See [`PublishError`]; after `deadline` it is [`PublishError::Timeout`].
     pub async fn publish(&self, message: Message, deadline: Duration) -> Result<(), PublishError> {
-        self.send(message, deadline, false).await
+        self.send(message, deadline, false).await?.confirmed().await
     }
 
     /// The same for who would rather know soon than wait for a verdict: once RabbitMQ has blocked
@@ -150,6 +150,21 @@ impl Publisher {
         message: Message,
         deadline: Duration,
     ) -> Result<(), PublishError> {
+        let unconfirmed = self.send_unless_blocked(message, deadline).await?;
+        unconfirmed.confirmed().await
+    }
+
+    /// The first half of [`Self::publish_unless_blocked`]: once it returns, the message has its place
+    /// before all that are sent later. So who sends one after the other, without waiting for their
+    /// confirms, publishes in order.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; none of these leaves the fate of the message open.
+    pub async fn send_unless_blocked(
+        &self,
+        message: Message,
+        deadline: Duration,
+    ) -> Result<Unconfirmed, PublishError> {
         self.send(message, deadline, true).await
     }
 
@@ -158,7 +173,7 @@ impl Publisher {
         message: Message,
         deadline: Duration,
         unless_blocked: bool,
-    ) -> Result<(), PublishError> {
+    ) -> Result<Unconfirmed, PublishError> {
         let deadline = Instant::now() + deadline;
         let refused = self
             .refusals
@@ -181,11 +196,7 @@ impl Publisher {
         self.jobs
             .try_send(job)
             .map_err(|_full| PublishError::Overloaded)?;
-        match timeout_at(deadline, verdict).await {
-            Ok(Ok(verdict)) => verdict,
-            Ok(Err(_dropped)) => Err(PublishError::Unknown),
-            Err(_elapsed) => Err(PublishError::Timeout),
-        }
+        Ok(Unconfirmed { verdict, deadline })
     }
 
     async fn wait_out_interruption(&self, deadline: Instant) {
@@ -200,5 +211,28 @@ impl Publisher {
             state.wait_for(|state| matches!(state, State::Open)),
         )
         .await;
+    }
+}
+
+/// A message that is sent, or about to be, and not confirmed yet. Dropped before it is sent, the
+/// message is not sent.
+#[derive(Debug)]
+#[must_use = "what became of the message is not known before `confirmed` returns"]
+pub struct Unconfirmed {
+    verdict: oneshot::Receiver<Result<(), PublishError>>,
+    deadline: Instant,
+}
+
+impl Unconfirmed {
+    /// Waits for the confirm: `Ok` means that the message is in at least one queue.
+    ///
+    /// # Errors
+    /// See [`PublishError`]; after the deadline it was sent with it is [`PublishError::Timeout`].
+    pub async fn confirmed(self) -> Result<(), PublishError> {
+        match timeout_at(self.deadline, self.verdict).await {
+            Ok(Ok(verdict)) => verdict,
+            Ok(Err(_dropped)) => Err(PublishError::Unknown),
+            Err(_elapsed) => Err(PublishError::Timeout),
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! `POST /events`: CloudEvents, structured, binary, and in batches.
 
 mod batch;
+mod order;
 
 use reqwest::header;
 use serde_json::{Value, json};

@@ -3,8 +3,8 @@
 use lapin::{
     BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind, Queue,
     options::{
-        BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions,
-        QueuePurgeOptions,
+        BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
+        QueueBindOptions, QueueDeclareOptions, QueuePurgeOptions,
     },
     types::FieldTable,
 };
@@ -52,6 +52,32 @@ impl Foreign {
         };
         let declared = self.channel.queue_declare(name.into(), options, arguments);
         declared.await.or_panic(name);
+    }
+
+    /// Binds a queue to an exchange.
+    pub async fn bind(&self, queue: &str, exchange: &str, key: &str) {
+        let options = QueueBindOptions { nowait: false };
+        let (queue, arguments) = (queue.into(), FieldTable::default());
+        let bound = self
+            .channel
+            .queue_bind(queue, exchange.into(), key.into(), options, arguments);
+        bound.await.or_panic("a binding");
+    }
+
+    /// Takes what waits in a queue: the `message_id` of each message, in the order of the queue.
+    pub async fn take_ids(&self, queue: &str) -> Vec<String> {
+        let mut ids = Vec::new();
+        let options = BasicGetOptions { no_ack: true };
+        while let Some(message) = self
+            .channel
+            .basic_get(queue.into(), options)
+            .await
+            .or_panic(queue)
+        {
+            let id = message.properties.message_id().clone();
+            ids.push(id.unwrap_or_default().to_string());
+        }
+        ids
     }
 
     /// Publishes a message and awaits its confirm.

@@ -1,7 +1,9 @@
-//! A batch of CloudEvents: each is taken or refused by itself.
+//! A batch of CloudEvents: each is accepted or refused by itself.
 //!
-//! All are published at the same time on the one channel of the publisher, which makes a batch much
-//! faster than its events one after the other. All share one deadline.
+//! They are published in their order, and none waits for the confirm of the one before, which makes a
+//! batch much faster than its events one after the other. All share one deadline.
+
+mod sequence;
 
 use axum::{
     Json,
@@ -13,10 +15,11 @@ use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 use serde_json::{Value, json};
 use service_kit::{json, problem::Problem};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
+use self::sequence::Sequence;
 use crate::{
-    App, cloud_event, idempotency, problems,
+    App, cloud_event, idempotency,
     publication::{PUBLISHED, Publication},
     traceparent,
 };
@@ -30,8 +33,10 @@ const AT_ONCE: usize = 256;
 /// never leave single events without a place.
 pub(crate) const ALL_AT_ONCE: usize = 512;
 
-/// What became of one event: its id, or the id as far as it can be told and why it was not accepted.
-type Outcome = Result<String, (Option<String>, Problem)>;
+/// What became of one event: its id, or why it was not accepted.
+type Outcome = Result<String, Refused>;
+/// Why an event was not accepted, with its id as far as it can be read.
+type Refused = (Option<String>, Problem);
 
 pub(super) async fn publish(
     app: &App,
@@ -49,47 +54,32 @@ pub(super) async fn publish(
         .map(|item| read(body, item.get().as_bytes(), traceparent.as_deref()))
         .collect();
     let deadline = Instant::now() + app.publish_timeout;
-    let outcomes: Vec<_> = stream::iter(items)
-        .map(|item| async move {
-            match item {
-                Ok(publication) => publish_one(app, publication, deadline).await,
-                Err(refused) => Err(refused),
-            }
-        })
+    let checked = stream::iter(items)
+        .map(|item| check(app, item))
+        .buffered(AT_ONCE);
+    let sequence = Sequence::new(app, deadline);
+    let outcomes: Vec<_> = sequence
+        .send_all(checked)
+        .map(|sent| async move { sent?.confirmed(app).await })
         .buffered(AT_ONCE)
         .collect()
         .await;
     Ok(answer(&outcomes))
 }
 
-fn read(
-    body: &Bytes,
-    item: &[u8],
-    traceparent: Option<&str>,
-) -> Result<Publication, (Option<String>, Problem)> {
+fn read(body: &Bytes, item: &[u8], traceparent: Option<&str>) -> Result<Publication, Refused> {
     let mut publication = cloud_event::read_structured(body, item)
         .map_err(|problem| (cloud_event::id_of(item), problem))?;
     publication.carry_on(traceparent);
     Ok(publication)
 }
 
-async fn publish_one(app: &App, publication: Publication, deadline: Instant) -> Outcome {
-    let Publication {
-        event, routing_key, ..
-    } = publication;
-    let id = event.id.clone();
-    let refused = |problem| (Some(id.clone()), problem);
-    app.schemas.check(&event).await.map_err(refused)?;
-    let place = timeout_at(deadline, app.batch_places.acquire()).await;
-    let left = deadline.saturating_duration_since(Instant::now());
-    // A publish without time would be sent, and its fate unknown.
-    let Some(_place) = place.ok().filter(|_| !left.is_zero()) else {
-        return Err(refused(problems::too_late()));
-    };
-    let published = app.publish(event, &routing_key, left).await;
-    match published {
-        Ok(()) => Ok(id),
-        Err(error) => Err(refused(problems::publish(&error, &routing_key, &id))),
+async fn check(app: &App, item: Result<Publication, Refused>) -> Result<Publication, Refused> {
+    let publication = item?;
+    let checked = app.schemas.check(&publication.event).await;
+    match checked {
+        Ok(()) => Ok(publication),
+        Err(problem) => Err((Some(publication.event.id), problem)),
     }
 }
 
