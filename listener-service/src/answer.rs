@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use messaging::{Failure, Outcome};
 
-use crate::excerpt::excerpt;
+use crate::{
+    excerpt::excerpt,
+    unanswered::{Fault, Unanswered},
+};
 
 /// The status table, with what the target's `Retry-After` asks for:
 ///
 /// | status | outcome |
 /// |---|---|
 /// | 2xx | delivered |
-/// | 401, 429, 502, 503, 504 | another attempt; the target is down (401: to this listener, whose token is wrong) |
+/// | 401, 429, 502, 503, 504 | another attempt; the target is down (401: to this listener, whose token is wrong) if it says so of different events |
 /// | 408, 425, any other 5xx | another attempt |
 /// | any other, redirects included | dead letter |
 pub(crate) fn outcome(status: u16, retry_after: Option<Duration>, body: &[u8]) -> Outcome {
@@ -23,7 +26,7 @@ pub(crate) fn outcome(status: u16, retry_after: Option<Duration>, body: &[u8]) -
     let answered = || failure(format!("the target answered {status}"));
     match status {
         200..300 => Outcome::Delivered,
-        401 | 429 | 502..=504 => Outcome::Down(answered(), retry_after),
+        401 | 429 | 502..=504 => Outcome::Unclear(answered(), retry_after),
         408 | 425 | 500.. => Outcome::Retry(answered(), retry_after),
         300..=399 => Outcome::Reject(failure(format!(
             "the target answered {status}, and redirects are not followed"
@@ -32,14 +35,17 @@ pub(crate) fn outcome(status: u16, retry_after: Option<Duration>, body: &[u8]) -
     }
 }
 
-/// No answer: a connection refused or cut, or the deadline.
-pub(crate) fn unreachable(reason: String) -> Outcome {
+/// No answer.
+pub(crate) fn no_answer(unanswered: Unanswered) -> Outcome {
     let failure = Failure {
-        reason,
+        reason: unanswered.reason,
         status: None,
         answer: None,
     };
-    Outcome::Down(failure, None)
+    match unanswered.fault {
+        Fault::Target => Outcome::Down(failure, None),
+        Fault::Stale | Fault::Unclear => Outcome::Unclear(failure, None),
+    }
 }
 
 #[cfg(test)]
@@ -54,13 +60,13 @@ mod tests {
             let (word, failure) = match &outcome {
                 Outcome::Delivered => ("delivered", None),
                 Outcome::Retry(failure, wait) if *wait == asked => ("retry", Some(failure)),
-                Outcome::Down(failure, wait) if *wait == asked => ("down", Some(failure)),
+                Outcome::Unclear(failure, wait) if *wait == asked => ("unclear", Some(failure)),
                 Outcome::Reject(failure) => ("reject", Some(failure)),
                 other => panic!("{other:?}"),
             };
             let expected = match status {
                 200..=299 => "delivered",
-                401 | 429 | 502 | 503 | 504 => "down",
+                401 | 429 | 502 | 503 | 504 => "unclear",
                 408 | 425 | 500..=999 => "retry",
                 _ => "reject",
             };

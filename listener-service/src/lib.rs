@@ -9,6 +9,7 @@ mod answer;
 mod check;
 mod command;
 mod config;
+mod connecting;
 mod dead_letters;
 mod event_route;
 mod excerpt;
@@ -23,6 +24,7 @@ mod shown;
 mod signing;
 mod target;
 mod template;
+mod unanswered;
 
 use std::sync::Arc;
 

@@ -3,7 +3,11 @@
 //! An event goes out in CloudEvents HTTP binary mode: the body as it came, the attributes as
 //! `ce-` headers.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use bytes::BytesMut;
@@ -11,21 +15,29 @@ use event::Event;
 use messaging::{Delivery, Failure, Outcome, Reply};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::{
-    Client, Method, Request, Response,
+    Client, ClientBuilder, Method, Request, Response,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
     retry,
 };
+use tokio::time::Instant;
+use tracing::debug;
 use url::Url;
 
 use crate::{
-    answer::{outcome, unreachable},
-    http_client::{self, describe},
+    answer::{no_answer, outcome},
+    connecting::{Connecting, Watch},
+    http_client,
     retry_after::retry_after,
     signing::{SigningSecret, sign},
+    unanswered::{Fault, Unanswered},
 };
 
 /// Most bytes of an answer that are read. What a target says beyond is of no use to anybody.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Most headers of an answer in HTTP/1.1, and their bytes in HTTP/2. A target that was given an
+/// event and has more to say than fits has taken it all the same, and would get it again.
+const HEADERS_MAX: usize = 2048;
+const HEADERS_BYTES_MAX: u32 = 400 * 1024;
 
 /// Number of the attempt, from 1.
 const ATTEMPT: HeaderName = HeaderName::from_static("x-gw-attempt");
@@ -61,36 +73,29 @@ impl fmt::Display for TargetConfig {
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     client: Client,
+    /// Makes a connection for each request. Few targets ever need it, so it is made on demand.
+    fresh: Arc<OnceLock<Client>>,
+    config: Arc<TargetConfig>,
     url: Url,
     /// User and password of the URL, as a header.
     authorization: HeaderMap,
-    timeout: Duration,
-    signing_secrets: Vec<SigningSecret>,
 }
 
 /// An answer, or why there is none.
-type Answered = Result<Response, String>;
+type Answered = Result<Response, Unanswered>;
 
 impl Target {
     /// # Errors
     /// When there can be no HTTP client.
     pub(crate) fn new(config: &TargetConfig) -> anyhow::Result<Self> {
-        let mut client = http_client::builder(config.headers.clone(), config.timeout);
-        if config.http2 {
-            client = client.http2_prior_knowledge();
-        } else if config.url.scheme() == "http" {
-            // HTTP/1.1 has no refusal that says that nothing was done, and to be ready for one
-            // takes a copy of each request.
-            client = client.retry(retry::never());
-        }
-        let client = client.build().context(http_client::NO_CLIENT)?;
+        let client = builder(config).build().context(http_client::NO_CLIENT)?;
         let empty = client.post(config.url.clone()).build()?;
         Ok(Self {
             client,
             url: empty.url().clone(),
             authorization: empty.headers().clone(),
-            timeout: config.timeout,
-            signing_secrets: config.signing_secrets.clone(),
+            fresh: Arc::default(),
+            config: Arc::new(config.clone()),
         })
     }
 
@@ -105,7 +110,7 @@ impl Target {
                 let _ = http_client::read(&mut answer, &mut said, ANSWER_BYTES_MAX).await;
                 outcome(answer.status().as_u16(), wait, &said)
             }
-            Err(reason) => unreachable(reason),
+            Err(unanswered) => no_answer(unanswered),
         }
     }
 
@@ -113,7 +118,7 @@ impl Target {
     /// acknowledged by.
     pub(crate) async fn deliver_and_read(&self, delivery: &Delivery) -> Result<Reply, Outcome> {
         let answer = self.post(delivery, None).await;
-        let answer = answer.map_err(unreachable)?;
+        let answer = answer.map_err(no_answer)?;
         let wait = retry_after(answer.headers());
         let status = answer.status().as_u16();
         match (read(answer).await, outcome(status, wait, b"")) {
@@ -133,26 +138,73 @@ impl Target {
 
     /// One attempt to have a request answered. The error is a reason to log.
     pub(crate) async fn ask(&self, request: &Delivery, timeout: Duration) -> Result<Reply, String> {
-        let timeout = timeout.min(self.timeout);
-        read(self.post(request, Some(timeout)).await?).await
+        let answer = self.post(request, Some(timeout)).await;
+        read(answer.map_err(|unanswered| unanswered.reason)?).await
     }
 
-    /// Within the time of the target, or the one that is left.
-    async fn post(&self, delivery: &Delivery, timeout: Option<Duration>) -> Answered {
+    /// Within the time of the target, and the one that is left.
+    ///
+    /// A target may close a connection that it keeps open at the moment in which a request is sent
+    /// on it. Such a request goes again, once, on a connection of its own, as one and the same attempt.
+    async fn post(&self, delivery: &Delivery, left: Option<Duration>) -> Answered {
+        let timeout = left.map_or(self.config.timeout, |left| left.min(self.config.timeout));
+        let end = Instant::now() + timeout;
+        match send(&self.client, self.request(delivery, timeout)).await {
+            Err(unanswered) if unanswered.fault == Fault::Stale => {
+                debug!(delivery.event.id, reason = unanswered.reason, "sent again");
+                let left = end.saturating_duration_since(Instant::now());
+                send(self.fresh(), self.request(delivery, left)).await
+            }
+            answered => answered,
+        }
+    }
+
+    fn fresh(&self) -> &Client {
+        self.fresh.get_or_init(|| {
+            let client = builder(&self.config).pool_max_idle_per_host(0).build();
+            client.unwrap_or_else(|_| self.client.clone())
+        })
+    }
+
+    fn request(&self, delivery: &Delivery, timeout: Duration) -> Request {
         let event = &delivery.event;
         let mut headers = headers(event);
         if let Some(id) = headers.get(IDEMPOTENCY_KEY).cloned() {
-            sign(&self.signing_secrets, &id, &event.data, &mut headers);
+            sign(&self.config.signing_secrets, &id, &event.data, &mut headers);
         }
         headers.insert(ATTEMPT, delivery.attempt.into());
         headers.extend(self.authorization.clone());
         let mut request = Request::new(Method::POST, self.url.clone());
         *request.headers_mut() = headers;
-        *request.timeout_mut() = timeout;
+        *request.timeout_mut() = Some(timeout);
         *request.body_mut() = Some(event.data.clone().into());
-        let answer = self.client.execute(request);
-        answer.await.map_err(describe).map_err(told)
+        request
     }
+}
+
+fn builder(config: &TargetConfig) -> ClientBuilder {
+    let client = http_client::builder(config.headers.clone(), config.timeout)
+        .http1_max_headers(HEADERS_MAX)
+        .http1_ignore_invalid_headers_in_responses(true)
+        .http1_allow_spaces_after_header_name_in_responses(true)
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
+        .http2_max_header_list_size(HEADERS_BYTES_MAX)
+        .connector_layer(Watch);
+    if config.http2 {
+        client.http2_prior_knowledge()
+    } else if config.url.scheme() == "http" {
+        // HTTP/1.1 has no refusal that says that nothing was done, and to be ready for one
+        // takes a copy of each request.
+        client.retry(retry::never())
+    } else {
+        client
+    }
+}
+
+async fn send(client: &Client, request: Request) -> Answered {
+    let connecting = Connecting::default();
+    let answer = connecting.of(client.execute(request)).await;
+    answer.map_err(|error| Unanswered::read(error, &connecting))
 }
 
 /// The whole of an answer.
@@ -163,7 +215,7 @@ async fn read(mut answer: Response) -> Result<Reply, String> {
     let content_type = content_type.map(str::to_owned);
     let mut body = BytesMut::new();
     let read = http_client::read(&mut answer, &mut body, ANSWER_BYTES_MAX).await;
-    read.map_err(told)?;
+    read.map_err(|reason| format!("the target {reason}"))?;
     Ok(Reply {
         status,
         content_type,
@@ -255,9 +307,8 @@ impl Values {
     }
 }
 
-fn told(reason: String) -> String {
-    format!("the target {reason}")
-}
+#[cfg(test)]
+mod raw;
 
 #[cfg(test)]
 mod tests {

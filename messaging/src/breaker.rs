@@ -1,11 +1,24 @@
 //! The circuit breaker of a route: while its target as a whole is down, nothing is pulled.
 //!
-//! After a few failures in a row that speak of the target rather than of the event, the breaker
-//! opens. Deliveries then wait in hand, unacknowledged, and the queue stands still behind them.
-//! Every few seconds one of them is let through as a probe; the first answer that is not a failure
-//! of the target closes the breaker. So an outage, however long, costs the events no attempts.
+//! Some failures speak of the target, such as a refused connection. Others may be the fault of the
+//! one event: a target that crashes on it, or waits for it in vain, fails the same way as one that
+//! is down. Then other events show which it is:
+//!
+//! - A few different events that fail in a row, with no answer between them, open the breaker. One
+//!   event alone does not, however often it fails.
+//! - An event that fails again although the target answered others since its last failure is the
+//!   cause itself. From then on its failures say nothing of the target.
+//!
+//! While the breaker is open, deliveries wait in hand, unacknowledged, and the queue stands still
+//! behind them. Every few seconds one of them is let through as a probe, each time another one; the
+//! first answer closes the breaker. So an outage, however long, costs an event no attempt but that
+//! which helped to open the breaker.
 
-use std::time::Duration;
+use std::{
+    collections::{HashMap, HashSet, hash_map::RandomState},
+    hash::BuildHasher as _,
+    time::Duration,
+};
 
 use tokio::{
     sync::{Semaphore, SemaphorePermit, watch},
@@ -18,23 +31,41 @@ use crate::Backoff;
 /// Failures in a row that open the breaker; fewer where a route makes fewer attempts, so that no
 /// event becomes a dead letter before it opens.
 const FAILURES_MAX: usize = 5;
+/// The same for an ordered route. No other event can be asked there, so a few bad ones behind each
+/// other look like an outage, and behind an open breaker they would stay for ever.
+const ORDERED_FAILURES: usize = 10;
 /// A target cannot put off its probes for longer than this by its `Retry-After`.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
+/// Different events that are asked soon after each other, before the probes become rare: the target
+/// may have failed on a few bad ones in a row, with good ones behind them.
+const ASKED_SOON: usize = 16;
+/// Events whose failures are remembered. What is forgotten is found out once more.
+const SUSPECTS_MAX: usize = 4096;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Breaker {
     route: String,
+    /// Failures of the target as a whole.
     threshold: usize,
+    /// Different events.
+    events_threshold: usize,
     state: watch::Sender<State>,
+    /// Of the ids of events.
+    hasher: RandomState,
     /// One probe at a time, in the order in which the deliveries came to wait.
     probe: Semaphore,
 }
 
-#[derive(Debug)]
-enum State {
-    Closed { failures: usize },
-    Open(Outage),
+#[derive(Debug, Default)]
+struct State {
+    /// While the breaker is open.
+    outage: Option<Outage>,
+    /// Failures since the last answer that speak of the target; of one event one.
+    failures: usize,
+    /// Events among these.
+    failed: HashSet<u64>,
+    suspects: Suspects,
 }
 
 #[derive(Debug)]
@@ -44,6 +75,31 @@ struct Outage {
     probe_at: Instant,
 }
 
+/// Events that failed, by the hash of their ids, and since when.
+#[derive(Debug, Default)]
+struct Suspects {
+    events: HashMap<u64, Suspicion>,
+    /// Rows of failures that an answer ended.
+    rows: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Suspicion {
+    /// It failed in this row.
+    Failed(u64),
+    /// It failed again after others were answered.
+    Confirmed,
+}
+
+/// What a failure is put down to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The target, which is down: no attempt of the event.
+    Target,
+    /// The event, as far as is known: an attempt of it.
+    Event,
+}
+
 /// Leave for one attempt. Held until its result is known.
 pub struct Pass<'a> {
     _probe: Option<SemaphorePermit<'a>>,
@@ -51,11 +107,17 @@ pub struct Pass<'a> {
 
 impl Breaker {
     /// A closed breaker for a route that tries again `retries` times.
-    pub fn new(route: &str, retries: usize) -> Self {
+    pub fn new(route: &str, retries: usize, ordered: bool) -> Self {
         let breaker = Self {
             route: route.to_owned(),
             threshold: retries.clamp(1, FAILURES_MAX),
-            state: watch::Sender::new(State::Closed { failures: 0 }),
+            events_threshold: if ordered {
+                ORDERED_FAILURES
+            } else {
+                retries.clamp(2, FAILURES_MAX)
+            },
+            state: watch::Sender::default(),
+            hasher: RandomState::new(),
             probe: Semaphore::new(1),
         };
         breaker.paused().set(0.0);
@@ -64,10 +126,8 @@ impl Breaker {
 
     /// Why the route is paused, while it is.
     pub fn open(&self) -> Option<String> {
-        match &*self.state.borrow() {
-            State::Closed { .. } => None,
-            State::Open(outage) => Some(outage.reason.clone()),
-        }
+        let state = self.state.borrow();
+        state.outage.as_ref().map(|outage| outage.reason.clone())
     }
 
     /// Waits until an attempt may be made.
@@ -82,7 +142,7 @@ impl Breaker {
             }
             tokio::select! {
                 // An error says that this breaker is gone, together with the caller.
-                _closed = state.wait_for(|state| matches!(state, State::Closed { .. })) => {}
+                _closed = state.wait_for(|state| state.outage.is_none()) => {}
                 probe = self.turn() => return Pass { _probe: probe },
             }
         }
@@ -99,49 +159,81 @@ impl Breaker {
 
     /// The target answered: it is there, whatever it said of the event.
     pub fn answered(&self) {
-        if matches!(*self.state.borrow(), State::Closed { failures: 0 }) {
+        if self.state.borrow().failures == 0 {
             return;
         }
-        self.state.send_if_modified(|state| match state {
-            State::Closed { failures } => {
-                *failures = 0;
-                false
-            }
-            State::Open(_) => {
-                info!(route = self.route, "the target is back, the route goes on");
-                self.paused().set(0.0);
-                *state = State::Closed { failures: 0 };
-                true
-            }
+        self.state.send_if_modified(|state| {
+            state.failures = 0;
+            state.failed.clear();
+            state.suspects.rows += 1;
+            let Some(_outage) = state.outage.take() else {
+                return false;
+            };
+            info!(route = self.route, "the target is back, the route goes on");
+            self.paused().set(0.0);
+            true
         });
     }
 
     /// The target as a whole failed, and may have said when to ask again.
-    pub fn failed(&self, reason: &str, retry_after: Option<Duration>) {
-        self.state.send_modify(|state| {
-            if let State::Closed { failures } = state {
-                *failures += 1;
-                if *failures < self.threshold {
-                    return;
-                }
-                warn!(
-                    route = self.route,
-                    reason, "the target is down, the route pauses"
-                );
-                self.paused().set(1.0);
-                *state = State::Open(Outage {
-                    reason: reason.to_owned(),
-                    backoff: Backoff::new(),
-                    probe_at: Instant::now(),
-                });
-            }
-            if let State::Open(outage) = state {
-                let wait = outage.backoff.next_wait();
-                let asked = retry_after.unwrap_or_default().min(PAUSE_MAX);
-                outage.probe_at = Instant::now() + wait.max(asked);
-                reason.clone_into(&mut outage.reason);
-            }
+    pub fn failed(&self, reason: &str, retry_after: Option<Duration>) -> Cause {
+        let mut cause = Cause::Event;
+        self.state.send_if_modified(|state| {
+            state.failures += 1;
+            cause = self.put_down(state, self.threshold, reason, retry_after);
+            false
         });
+        cause
+    }
+
+    /// An event failed, by its own fault or by that of the target, which may have said when to ask
+    /// again.
+    pub fn doubted(&self, event_id: &str, reason: &str, retry_after: Option<Duration>) -> Cause {
+        let event = self.hasher.hash_one(event_id);
+        let mut cause = Cause::Event;
+        self.state.send_if_modified(|state| {
+            if state.suspects.confirm(event) {
+                if let Some(outage) = &mut state.outage {
+                    outage.wait(retry_after);
+                }
+            } else {
+                let another = state.failed.insert(event);
+                state.failures += usize::from(another);
+                if let Some(outage) = &mut state.outage
+                    && another
+                    && state.failed.len() <= ASKED_SOON
+                {
+                    outage.backoff.reset();
+                }
+                cause = self.put_down(state, self.events_threshold, reason, retry_after);
+            }
+            false
+        });
+        cause
+    }
+
+    /// Opens the breaker after so many failures; while it is open, puts the next probe off.
+    fn put_down(
+        &self,
+        state: &mut State,
+        threshold: usize,
+        reason: &str,
+        retry_after: Option<Duration>,
+    ) -> Cause {
+        if state.outage.is_none() {
+            if state.failures < threshold {
+                return Cause::Event;
+            }
+            warn!(
+                route = self.route,
+                reason, "the target is down, the route pauses"
+            );
+            self.paused().set(1.0);
+        }
+        let outage = state.outage.get_or_insert_with(Outage::new);
+        reason.clone_into(&mut outage.reason);
+        outage.wait(retry_after);
+        Cause::Target
     }
 
     /// Its route is at work no more, and so not paused.
@@ -154,10 +246,40 @@ impl Breaker {
     }
 
     fn probe_at(&self) -> Option<Instant> {
-        match &*self.state.borrow() {
-            State::Closed { .. } => None,
-            State::Open(outage) => Some(outage.probe_at),
+        let state = self.state.borrow();
+        state.outage.as_ref().map(|outage| outage.probe_at)
+    }
+}
+
+impl Outage {
+    fn new() -> Self {
+        Self {
+            reason: String::new(),
+            backoff: Backoff::new(),
+            probe_at: Instant::now(),
         }
+    }
+
+    /// Puts the next probe off.
+    fn wait(&mut self, retry_after: Option<Duration>) {
+        let asked = retry_after.unwrap_or_default().min(PAUSE_MAX);
+        self.probe_at = Instant::now() + self.backoff.next_wait().max(asked);
+    }
+}
+
+impl Suspects {
+    /// Notes one more failure of an event: whether it is known by now to fail by itself.
+    fn confirm(&mut self, event: u64) -> bool {
+        let suspicion = match self.events.get(&event) {
+            Some(Suspicion::Failed(row)) if *row < self.rows => Suspicion::Confirmed,
+            Some(suspicion) => *suspicion,
+            None => Suspicion::Failed(self.rows),
+        };
+        if self.events.len() >= SUSPECTS_MAX && !self.events.contains_key(&event) {
+            self.events.clear();
+        }
+        self.events.insert(event, suspicion);
+        suspicion == Suspicion::Confirmed
     }
 }
 
@@ -170,7 +292,7 @@ mod tests {
     use super::*;
 
     fn open() -> Arc<Breaker> {
-        let breaker = Breaker::new("route", 5);
+        let breaker = Breaker::new("route", 5, false);
         for _ in 0..5 {
             breaker.failed("refused", None);
         }
@@ -179,7 +301,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn opens_after_failures_in_a_row_only() {
-        let breaker = Breaker::new("route", 5);
+        let breaker = Breaker::new("route", 5, false);
         for _ in 0..100 {
             for _ in 0..4 {
                 breaker.failed("refused", None);
@@ -198,7 +320,7 @@ mod tests {
     #[test]
     fn opens_before_a_route_with_few_attempts_gives_up() {
         for (retries, threshold) in [(0, 1), (1, 1), (2, 2), (9, 5)] {
-            assert_eq!(Breaker::new("route", retries).threshold, threshold);
+            assert_eq!(Breaker::new("route", retries, false).threshold, threshold);
         }
     }
 
@@ -250,6 +372,95 @@ mod tests {
             drop(breaker.pass().await);
             let waited = start.elapsed().as_secs();
             assert!((least..=most).contains(&waited), "{waited}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_event_alone_does_not_open_it_and_different_ones_do() {
+        let breaker = Breaker::new("route", 5, false);
+        for _ in 0..100 {
+            assert_eq!(breaker.doubted("poison", "hung up", None), Cause::Event);
+        }
+        for event in ["b", "c", "d"] {
+            assert_eq!(breaker.doubted(event, "hung up", None), Cause::Event);
+        }
+        assert!(breaker.open().is_none());
+        assert_eq!(breaker.doubted("e", "hung up", None), Cause::Target);
+        assert_eq!(breaker.open().as_deref(), Some("hung up"));
+        // Who failed before anything was answered is no more to blame than the others.
+        for event in ["poison", "b", "f"] {
+            assert_eq!(breaker.doubted(event, "hung up", None), Cause::Target);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_fails_again_between_answers_is_the_cause_itself() {
+        let breaker = Breaker::new("route", 2, false);
+        let poison: Vec<_> = (0..20).map(|number| number.to_string()).collect();
+        for event in &poison {
+            breaker.doubted(event, "hung up", None);
+        }
+        assert!(breaker.open().is_some());
+        breaker.answered();
+        for _ in 0..10 {
+            for event in &poison {
+                assert_eq!(breaker.doubted(event, "hung up", None), Cause::Event);
+            }
+        }
+        assert!(breaker.open().is_none());
+        // An outage opens it all the same, and these are none of its attempts then either.
+        assert_eq!(breaker.doubted("a", "hung up", None), Cause::Event);
+        assert_eq!(breaker.doubted("b", "hung up", None), Cause::Target);
+        let begun = Instant::now();
+        assert_eq!(breaker.doubted("7", "hung up", None), Cause::Event);
+        drop(breaker.pass().await);
+        assert!(begun.elapsed() >= Duration::from_millis(100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_are_asked_soon_and_the_same_ones_ever_less_often() {
+        let breaker = Breaker::new("route", 2, false);
+        breaker.doubted("0", "hung up", None);
+        breaker.doubted("1", "hung up", None);
+        let begun = Instant::now();
+        for event in 2..ASKED_SOON {
+            drop(breaker.pass().await);
+            breaker.doubted(&event.to_string(), "hung up", None);
+        }
+        let took = begun.elapsed();
+        assert!(took <= Duration::from_secs(5), "{took:?}");
+        let begun = Instant::now();
+        for event in 0..ASKED_SOON {
+            drop(breaker.pass().await);
+            breaker.doubted(&event.to_string(), "hung up", None);
+        }
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_secs(20), "{took:?}");
+    }
+
+    #[test]
+    fn few_bad_events_in_order_are_no_outage_whatever_the_attempts() {
+        let breaker = Breaker::new("route", 2, true);
+        for number in 1..ORDERED_FAILURES {
+            for _attempt in 0..3 {
+                let cause = breaker.doubted(&number.to_string(), "hung up", None);
+                assert_eq!(cause, Cause::Event);
+            }
+        }
+        assert_eq!(breaker.doubted("last", "hung up", None), Cause::Target);
+        let breaker = Breaker::new("route", 2, true);
+        assert_eq!(breaker.failed("refused", None), Cause::Event);
+        assert_eq!(breaker.failed("refused", None), Cause::Target);
+    }
+
+    #[test]
+    fn remembers_so_many_events_and_no_more() {
+        let breaker = Breaker::new("route", 5, false);
+        for number in 0..3 * SUSPECTS_MAX {
+            breaker.doubted(&number.to_string(), "hung up", None);
+            breaker.answered();
+            let state = breaker.state.borrow();
+            assert!(state.suspects.events.len() <= SUSPECTS_MAX && state.failed.is_empty());
         }
     }
 }

@@ -9,7 +9,7 @@ use tracing::{debug, warn};
 
 use crate::{
     Backoff, Delivery, Failure, Handled, Message, Outcome, Publisher, Subscription,
-    breaker::Breaker,
+    breaker::{Breaker, Cause},
     format::{Format, tell},
     limit::Limit,
     pace::Pace,
@@ -111,21 +111,34 @@ where
                 }
             }
             let outcome = (self.handler)(delivery.clone()).await;
-            match &outcome {
-                Outcome::Down(failure, wait) => {
-                    self.breaker.failed(&failure.reason, *wait);
-                    slot.overloaded();
-                }
-                Outcome::Retry(..) => self.breaker.answered(),
-                Outcome::Delivered | Outcome::Reject(_) => {
-                    self.breaker.answered();
-                    slot.answered();
-                }
+            let cause = self.judge(&outcome, &delivery.event.id);
+            match cause {
+                // Whatever the cause, it may have been too much at once.
+                Some(_) => slot.overloaded(),
+                None if !matches!(outcome, Outcome::Retry(..)) => slot.answered(),
+                None => {}
             }
+            // Whoever else waits has the next turn: the next probe is another event.
             drop((slot, pass));
-            match outcome {
-                Outcome::Down(down, _) if self.breaker.open().is_some() => failure = Some(down),
-                outcome => return Attempt::Made(outcome),
+            match (cause, outcome) {
+                (Some(Cause::Target), Outcome::Down(down, _) | Outcome::Unclear(down, _)) => {
+                    failure = Some(down);
+                }
+                (_, outcome) => return Attempt::Made(outcome),
+            }
+        }
+    }
+
+    /// What a failure is put down to, where the target did not answer for the event.
+    fn judge(&self, outcome: &Outcome, event_id: &str) -> Option<Cause> {
+        match outcome {
+            Outcome::Down(failure, wait) => Some(self.breaker.failed(&failure.reason, *wait)),
+            Outcome::Unclear(failure, wait) => {
+                Some(self.breaker.doubted(event_id, &failure.reason, *wait))
+            }
+            Outcome::Delivered | Outcome::Retry(..) | Outcome::Reject(_) => {
+                self.breaker.answered();
+                None
             }
         }
     }
@@ -150,9 +163,11 @@ where
                 self.tell_task("PROCESSED", delivery);
                 Verdict::Settled(Handled::Done)
             }
-            Attempt::Made(Outcome::Retry(failure, wait) | Outcome::Down(failure, wait)) => {
-                self.next_attempt(delivery, failure, wait)
-            }
+            Attempt::Made(
+                Outcome::Retry(failure, wait)
+                | Outcome::Unclear(failure, wait)
+                | Outcome::Down(failure, wait),
+            ) => self.next_attempt(delivery, failure, wait),
             Attempt::Made(Outcome::Reject(failure)) => self.dead_letter(delivery, &failure),
             Attempt::Held(failure) => self.held(delivery, &failure),
             Attempt::Stopped => Verdict::Settled(Handled::Left),
@@ -268,7 +283,7 @@ mod tests {
         };
         let (sender, mut attempts) = unbounded_channel();
         let forwarder = Forwarder {
-            breaker: Arc::new(Breaker::new("ordered", WAITS.len())),
+            breaker: Arc::new(Breaker::new("ordered", WAITS.len(), true)),
             limit: Limit::new(1),
             schedule: Schedule::new(subscription.retries.clone()),
             pace: None,

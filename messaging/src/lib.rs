@@ -47,7 +47,7 @@ mod window;
 
 pub use amqp_url::{AmqpUrl, AmqpUrlError};
 pub use backoff::Backoff;
-pub use breaker::{Breaker, Pass};
+pub use breaker::{Breaker, Cause, Pass};
 pub use connection::Connection;
 pub use consumer::{Consumer, ConsumerConfig, Handled};
 pub use dead_letter::DeadLetter;

@@ -11,7 +11,10 @@ pub enum Outcome {
     Delivered,
     /// It failed on this event and may succeed another time, no sooner than the duration says.
     Retry(Failure, Option<Duration>),
-    /// Whatever handles the events is away as a whole or cannot keep up, whatever the event.
+    /// It failed, and either the event is the cause or whatever handles the events is: what becomes
+    /// of other events shows which. It may succeed another time, no sooner than the duration says.
+    Unclear(Failure, Option<Duration>),
+    /// Whatever handles the events is away as a whole, whatever the event.
     Down(Failure, Option<Duration>),
     /// It will not succeed, however often it is tried.
     Reject(Failure),

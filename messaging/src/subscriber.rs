@@ -40,7 +40,11 @@ impl Subscriber {
         H: Fn(Arc<Delivery>) -> F + Send + Sync + 'static,
         F: Future<Output = Outcome> + Send + 'static,
     {
-        let breaker = Arc::new(Breaker::new(&subscription.name, subscription.retries.len()));
+        let breaker = Arc::new(Breaker::new(
+            &subscription.name,
+            subscription.retries.len(),
+            subscription.ordered,
+        ));
         // What waits in hand of an exclusive queue has no queue to go back to.
         let is_exclusive = subscription.source.queue.is_exclusive();
         let stop = shutdown.child_token();

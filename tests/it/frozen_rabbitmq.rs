@@ -29,7 +29,7 @@ async fn a_listener_stops_without_an_answer_and_loses_nothing() {
     let mut node = Node::start().await;
     let virtual_host = node.virtual_host().await;
     let dir = tempfile::tempdir().unwrap();
-    let down = Target::answering(StatusCode::SERVICE_UNAVAILABLE).await;
+    let down = Target::down();
     let listener = listener_alone(&virtual_host.url, dir.path(), &route(&down)).await;
     listener.ready().await;
     let broker = broker(&virtual_host.url, &Options::default()).await;

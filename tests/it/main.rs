@@ -13,6 +13,7 @@
 mod acknowledgements;
 mod alarms;
 mod answers;
+mod attempts;
 mod auth_store;
 mod authenticate;
 mod bad_input;

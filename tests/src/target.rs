@@ -17,7 +17,10 @@ use axum::{
 use bytes::Bytes;
 use futures_util::{FutureExt as _, future::BoxFuture};
 use service_kit::{readiness::Readiness, server};
-use tokio::{net::TcpListener, time::Instant};
+use tokio::{
+    net::{TcpListener, TcpSocket},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{OrPanic as _, eventually};
@@ -51,6 +54,8 @@ pub struct Target {
     pub addr: SocketAddr,
     received: Arc<Mutex<Vec<Received>>>,
     shutdown: CancellationToken,
+    /// Keeps the address of one that is down from everybody else.
+    _reserved: Option<TcpSocket>,
 }
 
 #[derive(Clone)]
@@ -104,6 +109,20 @@ impl Target {
             addr,
             received,
             shutdown,
+            _reserved: None,
+        }
+    }
+
+    /// One that is down: its address refuses connections.
+    pub fn down() -> Self {
+        let reserved = TcpSocket::new_v4().or_panic("a socket");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        reserved.bind(any).or_panic("a port");
+        Self {
+            addr: reserved.local_addr().or_panic("its address"),
+            received: Arc::default(),
+            shutdown: CancellationToken::new(),
+            _reserved: Some(reserved),
         }
     }
 

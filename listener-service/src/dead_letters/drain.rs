@@ -57,7 +57,7 @@ impl Drain {
             concurrency: CONCURRENCY.into(),
             ordered: false,
         };
-        let breaker = Arc::new(Breaker::new(&format!("{name}.dead"), 1));
+        let breaker = Arc::new(Breaker::new(&format!("{name}.dead"), 1, false));
         let stop = shutdown.child_token();
         let drainer = Arc::new(Drainer {
             route: name.clone(),

@@ -147,7 +147,7 @@ async fn a_route_whose_target_is_down_can_be_given_another() {
     const EACH: usize = 3;
     let virtual_host = virtual_host().await;
     let dir = tempfile::tempdir().unwrap();
-    let wrong = Target::answering(StatusCode::SERVICE_UNAVAILABLE).await;
+    let wrong = Target::down();
     let right = Target::answering(StatusCode::OK).await;
     let to = |target: &Target| {
         [
@@ -196,7 +196,7 @@ async fn a_route_whose_target_is_down_can_be_given_another() {
 async fn a_route_that_is_gone_is_not_paused() {
     let virtual_host = virtual_host().await;
     let dir = tempfile::tempdir().unwrap();
-    let down = Target::answering(StatusCode::SERVICE_UNAVAILABLE).await;
+    let down = Target::down();
     let stays = to("stays", &down, "stays");
     let goes = to("goes-paused", &down, "goes") + "retry_ms = [100]\n";
     let routes = [stays.clone(), goes].concat();

@@ -1,0 +1,295 @@
+//! What targets do that no HTTP server would: close, reset, answer with what is no answer.
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use messaging::{Delivery, Message};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+use super::*;
+
+/// What a target does with a request that it has read.
+#[derive(Clone)]
+enum Act {
+    /// It answers and keeps the connection.
+    Answer(Vec<u8>),
+    /// It sends this and closes the connection.
+    Last(Vec<u8>),
+    Reset,
+    Hang,
+    /// It answers, and closes the connection with the next request unread.
+    LastOfAll(Vec<u8>),
+}
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+
+/// Reads one request. None at the end of the connection.
+async fn request(stream: &mut TcpStream) -> Option<()> {
+    let mut read = Vec::new();
+    while !read.ends_with(b"{\"end\":1}") {
+        let mut some = [0; 4096];
+        let bytes = stream
+            .read(&mut some)
+            .await
+            .ok()
+            .filter(|bytes| *bytes > 0)?;
+        read.extend_from_slice(&some[..bytes]);
+    }
+    Some(())
+}
+
+async fn connection(
+    mut stream: TcpStream,
+    act: Arc<dyn Fn(usize) -> Act + Send + Sync>,
+    requests: Arc<AtomicUsize>,
+) {
+    for number in 0.. {
+        if request(&mut stream).await.is_none() {
+            return;
+        }
+        requests.fetch_add(1, Ordering::SeqCst);
+        match act(number) {
+            Act::Answer(answer) => stream.write_all(&answer).await.unwrap(),
+            Act::Last(answer) => {
+                let _ = stream.write_all(&answer).await;
+                return;
+            }
+            Act::Reset => {
+                stream.set_zero_linger().unwrap();
+                return;
+            }
+            Act::Hang => std::future::pending().await,
+            Act::LastOfAll(answer) => {
+                stream.write_all(&answer).await.unwrap();
+                let _more = stream.readable().await;
+                stream.set_zero_linger().unwrap();
+                return;
+            }
+        }
+    }
+}
+
+/// A target that acts by the number of a request on its connection, and how many it got.
+async fn start(act: impl Fn(usize) -> Act + Send + Sync + 'static) -> (Target, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = target(&format!("http://{}/", listener.local_addr().unwrap()));
+    let requests = Arc::<AtomicUsize>::default();
+    let (act, counted): (Arc<dyn Fn(usize) -> Act + Send + Sync>, _) =
+        (Arc::new(act), requests.clone());
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(connection(stream, act.clone(), counted.clone()));
+        }
+    });
+    (target, requests)
+}
+
+fn target(url: &str) -> Target {
+    let config = TargetConfig {
+        url: url.parse().unwrap(),
+        timeout: Duration::from_millis(1_500),
+        headers: HeaderMap::new(),
+        signing_secrets: Vec::new(),
+        http2: false,
+    };
+    Target::new(&config).unwrap()
+}
+
+fn delivery() -> Delivery {
+    let event_type = "order.placed".parse().unwrap();
+    let event = Event::new(
+        &event_type,
+        "/shop",
+        "application/json",
+        Bytes::from_static(b"{\"end\":1}"),
+    );
+    Delivery::of(Message::of(event, &event_type), "Q")
+}
+
+#[tokio::test]
+async fn what_was_sent_and_not_answered_may_be_the_events_fault() {
+    let large = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(1024 * 1024));
+    for (name, act) in [
+        ("close", Act::Last(Vec::new())),
+        ("reset", Act::Reset),
+        ("hang", Act::Hang),
+        ("garbage", Act::Last(b"SSH-2.0-surprise\r\n\r\n".to_vec())),
+        (
+            "half a head",
+            Act::Last(b"HTTP/1.1 200 OK\r\ncontent-le".to_vec()),
+        ),
+        ("no status", Act::Last(b"HTTP/1.1 \r\n\r\n".to_vec())),
+        ("a head without end", Act::Answer(large.into_bytes())),
+        (
+            "two lengths",
+            Act::Answer(
+                b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n".to_vec(),
+            ),
+        ),
+    ] {
+        let (target, requests) = start(move |_| act.clone()).await;
+        let outcome = target.deliver(&delivery()).await;
+        assert!(
+            matches!(outcome, Outcome::Unclear(..)),
+            "{name}: {outcome:?}"
+        );
+        assert_eq!(requests.load(Ordering::SeqCst), 1, "{name}");
+        let outcome = target.deliver_and_read(&delivery()).await;
+        assert!(
+            matches!(outcome, Err(Outcome::Unclear(..))),
+            "{name}: {outcome:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_is_not_reached_is_down() {
+    // Nobody accepts what is beyond the backlog, or answers at an address that is not in use.
+    let refusing = {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        format!("http://{}/", listener.local_addr().unwrap())
+    };
+    let plaintext = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let no_tls = format!("https://{}/", plaintext.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = plaintext.accept().await {
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    });
+    let full = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let full_addr = full.local_addr().unwrap();
+    for url in [
+        refusing.as_str(),
+        no_tls.as_str(),
+        "http://nowhere.invalid/",
+    ] {
+        let outcome = target(url).deliver(&delivery()).await;
+        assert!(matches!(outcome, Outcome::Down(..)), "{url}: {outcome:?}");
+    }
+    // A backlog of 128 that is full: to connect takes longer than an attempt may.
+    let mut waiting = Vec::new();
+    for _ in 0..400 {
+        let connect = TcpStream::connect(full_addr);
+        match tokio::time::timeout(Duration::from_millis(300), connect).await {
+            Ok(stream) => waiting.push(stream),
+            Err(_elapsed) => break,
+        }
+    }
+    let outcome = target(&format!("http://{full_addr}/"))
+        .deliver(&delivery())
+        .await;
+    assert!(matches!(outcome, Outcome::Down(..)), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn what_a_used_connection_did_not_answer_goes_again_at_once() {
+    // Each connection takes one event, and ends with the next one, in one way or another.
+    for (name, second) in [
+        ("close", Act::Last(Vec::new())),
+        ("reset", Act::Reset),
+        ("idle", Act::LastOfAll(OK.to_vec())),
+    ] {
+        let first = if name == "idle" {
+            second.clone()
+        } else {
+            Act::Answer(OK.to_vec())
+        };
+        let (target, _) = start(move |number| {
+            if number == 0 {
+                first.clone()
+            } else {
+                second.clone()
+            }
+        })
+        .await;
+        for number in 0..20 {
+            let outcome = target.deliver(&delivery()).await;
+            assert_eq!(outcome, Outcome::Delivered, "{name}: event {number}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_goes_again_does_so_once_and_within_one_deadline() {
+    // The first event is answered; after that each one ends its connection, a new one too.
+    let answered = Arc::new(AtomicUsize::new(0));
+    let (target, requests) = start(move |_| match answered.fetch_add(1, Ordering::SeqCst) {
+        0 => Act::Answer(OK.to_vec()),
+        _ => Act::Last(Vec::new()),
+    })
+    .await;
+    assert_eq!(target.deliver(&delivery()).await, Outcome::Delivered);
+    for expected in [3, 4] {
+        // The second one finds no used connection any more.
+        let outcome = target.deliver(&delivery()).await;
+        assert!(matches!(outcome, Outcome::Unclear(..)), "{outcome:?}");
+        assert_eq!(requests.load(Ordering::SeqCst), expected);
+    }
+    let answered = Arc::new(AtomicUsize::new(0));
+    let (target, _) = start(move |_| match answered.fetch_add(1, Ordering::SeqCst) {
+        0 => Act::Answer(OK.to_vec()),
+        1 => Act::Last(Vec::new()),
+        _ => Act::Hang,
+    })
+    .await;
+    assert_eq!(target.deliver(&delivery()).await, Outcome::Delivered);
+    let begun = Instant::now();
+    let outcome = target.deliver(&delivery()).await;
+    assert!(matches!(outcome, Outcome::Unclear(..)), "{outcome:?}");
+    assert!(
+        begun.elapsed() < Duration::from_millis(2_500),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_2xx_delivers_whatever_comes_with_it() {
+    let headers = |count| {
+        let lines = (0..count).map(|number| format!("x-{number}: {number}\r\n"));
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n{}\r\n",
+            lines.collect::<String>()
+        )
+    };
+    let long = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx: {}\r\n\r\n",
+        "x".repeat(64 * 1024)
+    );
+    for answer in [
+        headers(150),
+        headers(1_000),
+        headers(2_000),
+        long,
+        "HTTP/1.0 200 OK\r\n\r\nbody until the end".to_owned(),
+        "HTTP/1.1 200\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 \r\ncontent-length: 0\r\n\r\n".to_owned(),
+        "HTTP/1.1 299 whatever, really?\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        "HTTP/1.1 204 No Content\r\n\r\nbody".to_owned(),
+        "HTTP/1.1 204 No Content\r\ncontent-length: 4\r\n\r\nbody".to_owned(),
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok and more".to_owned(),
+        "HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\ntoo short".to_owned(),
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nbroken".to_owned(),
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhel".to_owned(),
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\nunknown".to_owned(),
+        "HTTP/1.1 200 OK\r\ncontent-encoding: unknown\r\ncontent-length: 1\r\n\r\nx".to_owned(),
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\nx: caf\u{e9}\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\nbad name: x\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\nx : x\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\nx: folded\r\n  further\r\ncontent-length: 0\r\n\r\n".to_owned(),
+        "HTTP/1.1 200 OK\ncontent-length: 0\n\n".to_owned(),
+    ] {
+        let begin: String = answer.chars().take(120).collect();
+        let (target, requests) = start(move |_| Act::Last(answer.clone().into_bytes())).await;
+        let outcome = target.deliver(&delivery()).await;
+        assert_eq!(outcome, Outcome::Delivered, "{begin}");
+        assert_eq!(requests.load(Ordering::SeqCst), 1, "{begin}");
+    }
+}
