@@ -4,6 +4,7 @@
 """
 
 import os
+import uuid
 
 import pika
 
@@ -15,8 +16,9 @@ channel.confirm_delivery()
 for number in (1, 2):
     for mode in pika.DeliveryMode:
         job = f"{mode.name.lower()} job {number}"
-        # Straight into the queue, by the default exchange. There is no message_id on purpose.
-        properties = pika.BasicProperties(content_type="text/plain", delivery_mode=mode)
+        # Straight into the queue, by the default exchange. By its id a job is known when it comes again.
+        properties = pika.BasicProperties(content_type="text/plain", delivery_mode=mode,
+                                          message_id=str(uuid.uuid4()))
         channel.basic_publish("", "jobs", job, properties, mandatory=True)
         print(f"published {job}")
 connection.close()

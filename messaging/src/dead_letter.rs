@@ -190,9 +190,10 @@ mod tests {
         deaths.push(AMQPValue::FieldTable(entry));
         let mut headers = FieldTable::default();
         headers.insert("x-death".into(), AMQPValue::FieldArray(deaths));
-        let moved = BasicProperties::default().with_headers(headers);
+        let named = BasicProperties::default().with_message_id("m-1".into());
+        let moved = named.clone().with_headers(headers);
 
-        let first = delivery("Q", "events", "a b", BasicProperties::default());
+        let first = delivery("Q", "events", "a b", named);
         let read =
             |exchange| DeadLetter::read(delivery("Q.dead", exchange, "Q.dead", moved.clone()));
         let dead = read(RETRY_EXCHANGE);

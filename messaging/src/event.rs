@@ -11,11 +11,11 @@ use lapin::{
     BasicProperties,
     types::{FieldTable, ShortString},
 };
-use uuid::Uuid;
 
 use crate::{
     delivery::SENDER,
     headers::{Headers, as_text, entries, text},
+    identity::id_of,
     message::{Message, PERSISTENT, short},
     topology::EVENTS_EXCHANGE,
 };
@@ -29,9 +29,6 @@ const READ_PREFIXES: [(&str, &str); 2] = [
 const SPEC_VERSION: &str = "1.0";
 /// The attribute of the CloudEvents distributed tracing extension.
 const TRACEPARENT: &str = "traceparent";
-/// Under which ids are derived for messages that bring none (RFC 9562, 5.5).
-const DERIVED_IDS: Uuid = Uuid::from_u128(0x6f0d_3c1e_52b7_4d0c_9a51_7be4_1d8c_2f66);
-
 impl Message {
     /// The persistent, mandatory message that carries `event` to the events exchange under
     /// `routing_key`.
@@ -67,8 +64,7 @@ pub(crate) fn properties(event: &Event, mut headers: Headers) -> BasicProperties
     properties
 }
 
-/// Reads a delivered message of any producer. What is missing is filled in, such that a
-/// redelivery of the same message gives the same event.
+/// Reads a delivered message of any producer, and fills in what is missing.
 pub(crate) fn read(
     exchange: &str,
     routing_key: &str,
@@ -84,11 +80,8 @@ pub(crate) fn read(
         time,
         mut extensions,
     } = headers.map(attributes).unwrap_or_default();
-    let id = id
-        .or(properties.message_id().as_ref().map(ShortString::as_str))
-        .filter(|id| !id.is_empty() && id.len() <= Event::MAX_ID_BYTES)
-        .map(str::to_owned)
-        .unwrap_or_else(|| derived_id(exchange, routing_key, properties, &data));
+    let message_id = properties.message_id().as_ref().map(ShortString::as_str);
+    let id = id_of([id, message_id]);
     let event_type = event_type
         .or(present(properties.kind()))
         .or(Some(routing_key).filter(|key| !key.is_empty()))
@@ -201,24 +194,6 @@ fn attributes(headers: &FieldTable) -> Attributes<'_> {
     attributes
 }
 
-/// The same for every delivery of one message: it depends on what the message carries alone.
-fn derived_id(
-    exchange: &str,
-    routing_key: &str,
-    properties: &BasicProperties,
-    data: &[u8],
-) -> String {
-    let timestamp = properties.timestamp().unwrap_or_default();
-    let correlation = properties
-        .correlation_id()
-        .as_ref()
-        .map_or("", |id| id.as_str());
-    let mut content =
-        format!("{exchange}\n{routing_key}\n{timestamp}\n{correlation}\n").into_bytes();
-    content.extend_from_slice(data);
-    Uuid::new_v5(&DERIVED_IDS, &content).to_string()
-}
-
 fn unix_seconds(rfc3339: &str) -> Option<u64> {
     let timestamp: jiff::Timestamp = rfc3339.parse().ok()?;
     u64::try_from(timestamp.as_second()).ok()
@@ -287,15 +262,27 @@ mod tests {
     }
 
     #[test]
-    fn gives_a_foreign_message_an_id_that_a_redelivery_keeps() {
+    fn gives_each_foreign_message_an_id_of_its_own() {
         let properties = BasicProperties::default().with_timestamp(1_700_000_000);
-        let read =
-            |body: &'static [u8]| read("x", "some key", &properties, Bytes::from_static(body));
-        let first = read(b"body");
-        assert_eq!(first, read(b"body"));
-        assert_ne!(first.id, read(b"other").id);
+        let read = || read("x", "some key", &properties, Bytes::from_static(b"body"));
+        let first = read();
+        assert_ne!(first.id, read().id);
         assert_eq!(first.event_type, "some key");
         assert_eq!(first.time.as_deref(), Some("2023-11-14T22:13:20Z"));
+    }
+
+    /// An empty attribute is none, under either prefix.
+    #[test]
+    fn an_empty_id_leaves_the_other_one() {
+        for prefix in ["cloudEvents_id", "cloudEvents:id"] {
+            let mut headers = Headers::new();
+            headers.insert_text(prefix, "");
+            let properties = BasicProperties::default().with_headers(headers.into_table());
+            let id = |properties: &BasicProperties| read("x", "", properties, Bytes::new()).id;
+            assert_ne!(id(&properties), id(&properties));
+            let properties = properties.with_message_id("m-1".into());
+            assert_eq!(id(&properties), "m-1");
+        }
     }
 
     #[test]

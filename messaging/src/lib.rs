@@ -23,6 +23,7 @@ mod forwarder;
 mod handlers;
 mod handoff;
 mod headers;
+mod identity;
 mod limit;
 mod message;
 mod node;

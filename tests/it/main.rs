@@ -29,6 +29,7 @@ mod foreign_messages;
 mod frozen_rabbitmq;
 mod full_queues;
 mod idempotency;
+mod identity;
 mod kill_between;
 mod least_privilege;
 mod log_event;

@@ -36,7 +36,7 @@ async fn jobs_of_a_consumer_that_died_go_to_the_listener() {
     assert_eq!(target.count(), 4);
 }
 
-/// The messages bring no id, and the listener that gave them theirs is gone.
+/// The listener that had them first is gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redelivered_job_keeps_its_id() {
     let virtual_host = virtual_host().await;
