@@ -1,11 +1,13 @@
 //! How the messages of a subscription are read as events.
 
 use event::Event;
+use jiff::Timestamp;
 use tracing::info;
 
 use crate::Delivery;
 
 mod celery;
+mod compression;
 
 /// How the messages of a subscription are read as events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -14,14 +16,19 @@ pub enum Format {
     #[default]
     CloudEvents,
     /// Tasks of Celery that stand for events, in either protocol: the type is the first argument,
-    /// the id that of the task. A message that is no task is read as any other.
+    /// the id that of the task. What is no task and says what it is otherwise, by the property
+    /// `type` or as a CloudEvent, is read as any other.
     Celery,
 }
 
 impl Format {
-    pub(crate) fn read(self, delivery: &mut Delivery) {
+    /// Reads a message as an event, which may expire at some time.
+    ///
+    /// # Errors
+    /// Why it cannot be read, in words without any of its data: whether anybody wants it is unknown.
+    pub(crate) fn read(self, delivery: &mut Delivery) -> Result<Option<Timestamp>, String> {
         match self {
-            Self::CloudEvents => {}
+            Self::CloudEvents => Ok(None),
             Self::Celery => celery::read(delivery),
         }
     }

@@ -61,12 +61,18 @@ where
 {
     /// Attempts, until it is known what becomes of the delivery.
     pub(crate) async fn forward(&self, mut delivery: Delivery) -> Handled {
-        self.subscription.format.read(&mut delivery);
+        let expires = match self.subscription.format.read(&mut delivery) {
+            Ok(expires) => expires,
+            Err(reason) => return self.bury(&delivery, reason).await,
+        };
         if !self.subscription.wants(&delivery.event.event_type) {
             // No attempt: it takes no turn of the pace, and waits for no target.
             self.count("ignored");
             self.tell_task("IGNORED", &delivery);
             return Handled::Done;
+        }
+        if let Some(at) = expires.filter(|at| *at < jiff::Timestamp::now()) {
+            return self.bury(&delivery, format!("it expired at {at}")).await;
         }
         let mut delivery = Arc::new(delivery);
         let end = Instant::now() + self.subscription.hold();
@@ -214,6 +220,20 @@ where
             return Verdict::Settled(Handled::Returned); // to its place, before all others
         }
         Verdict::HandOff(Box::new(delivery.put_back(failure)))
+    }
+
+    /// What no attempt is made with.
+    async fn bury(&self, delivery: &Delivery, reason: String) -> Handled {
+        let failure = Failure {
+            reason,
+            status: None,
+            answer: None,
+        };
+        match self.dead_letter(delivery, &failure) {
+            Verdict::HandOff(copy) => Box::pin(self.hand_off(*copy, &delivery.event.id)).await,
+            Verdict::Settled(handled) => handled,
+            Verdict::WaitInHand(_) => Handled::Left,
+        }
     }
 
     fn dead_letter(&self, delivery: &Delivery, failure: &Failure) -> Verdict {

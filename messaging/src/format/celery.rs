@@ -1,19 +1,29 @@
 //! Celery's messages (its docs, "Message Protocol"): version 2 has the headers `task` and `id` and
 //! the body `[args, kwargs, embed]`; version 1 has all of it in the body.
 //!
-//! The data stays as it came. What tells one event from another becomes attributes, which reach
-//! the target as headers.
+//! The data stays as it came, but that it is decompressed. What tells one event from another becomes
+//! attributes, which reach the target as headers. What cannot be read as a task may be one that
+//! somebody wants, so it is an error and not nobody's.
+//!
+//! `expires` is heeded. `eta` is not, nor is the `countdown` that becomes one: a task is an event
+//! from the moment it is sent.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use event::Event;
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use lapin::types::{AMQPValue, FieldTable};
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, SeqAccess, Visitor},
 };
-use serde_json::value::RawValue;
+use serde_json::{error::Category, value::RawValue};
 
-use crate::{Delivery, headers::text};
+use super::compression::decompress;
+use crate::{
+    Delivery,
+    headers::{integer, text},
+};
 
 /// Attributes with what zc_common puts into the keyword arguments of each of its events.
 pub(super) const RESOURCE_TYPE: &str = "resourcetype";
@@ -26,11 +36,23 @@ pub(super) const TASK: &str = "celerytask";
 /// data alone.
 const ATTRIBUTE_BYTES_MAX: usize = 1024;
 
+/// Header with the name of what compressed the body.
+const COMPRESSION: &str = "compression";
+/// What kombu can serialise a body as, besides JSON.
+const OTHER_THAN_JSON: [&str; 5] = [
+    "application/x-python-serialize",
+    "application/x-yaml",
+    "application/yaml",
+    "application/x-msgpack",
+    "application/msgpack",
+];
+
 struct Task<'a> {
     name: String,
     id: Option<String>,
     event_type: Option<String>,
     keywords: Keywords<'a>,
+    expires: Option<Timestamp>,
 }
 
 /// Version 1.
@@ -39,10 +61,11 @@ struct Body<'a> {
     task: String,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
-    #[serde(default)]
-    args: Arguments,
-    #[serde(borrow, default)]
-    kwargs: Keywords<'a>,
+    args: Option<Arguments>,
+    #[serde(borrow)]
+    kwargs: Option<Keywords<'a>>,
+    #[serde(borrow)]
+    expires: Option<&'a RawValue>,
 }
 
 /// The first of the positional arguments; the others are the event's business.
@@ -62,16 +85,24 @@ struct Keywords<'a> {
     user_id: Option<&'a RawValue>,
 }
 
-pub(super) fn read(delivery: &mut Delivery) {
+/// Reads a message, and returns when its task expires.
+///
+/// # Errors
+/// Why it cannot be read.
+pub(super) fn read(delivery: &mut Delivery) -> Result<Option<Timestamp>, String> {
+    inflate(delivery)?;
     let data = delivery.event.data.clone();
-    let Some(task) = task(&data, delivery) else {
-        return;
+    let task = match task(&data, delivery) {
+        Ok(task) => task,
+        Err(_) if says_what_it_is(delivery) => return Ok(None),
+        Err(reason) => return Err(reason),
     };
     let Task {
         name,
         id,
         event_type,
         keywords,
+        expires,
     } = task;
     let attributes = [
         (RESOURCE_TYPE, keywords.resource_type.and_then(text_of)),
@@ -93,9 +124,50 @@ pub(super) fn read(delivery: &mut Delivery) {
             event.extensions.insert(attribute.to_owned(), value);
         }
     }
+    Ok(expires)
 }
 
-fn task<'a>(data: &'a [u8], delivery: &Delivery) -> Option<Task<'a>> {
+/// Decompresses the body, for the target and for the copies: the header goes with it.
+fn inflate(delivery: &mut Delivery) -> Result<(), String> {
+    let Some(headers) = delivery.properties.headers() else {
+        return Ok(());
+    };
+    let name = match headers.inner().get(COMPRESSION) {
+        None | Some(AMQPValue::Void) => return Ok(()),
+        Some(_) => text(headers, COMPRESSION).unwrap_or_default(),
+    };
+    let data = decompress(name, &delivery.event.data)?;
+    let mut others = headers.inner().clone();
+    others.remove(COMPRESSION);
+    delivery.event.data = data.into();
+    delivery.properties = (delivery.properties.clone()).with_headers(FieldTable::from(others));
+    Ok(())
+}
+
+/// Whether what is no task is meant for others than Celery.
+fn says_what_it_is(delivery: &Delivery) -> bool {
+    let headers = delivery.properties.headers().as_ref();
+    let has = |name: &str| headers.is_some_and(|headers| headers.contains_key(name));
+    // Our own copies are CloudEvents, whatever they are copies of.
+    let is_original = !delivery.handed_off || delivery.attempt > 1;
+    let is_cloud_event = ["cloudEvents:", "cloudEvents_"].iter().any(|prefix| {
+        ["id", "type"]
+            .iter()
+            .all(|name| has(&format!("{prefix}{name}")))
+    });
+    !has("task") && (delivery.properties.kind().is_some() || is_original && is_cloud_event)
+}
+
+fn task<'a>(data: &'a [u8], delivery: &Delivery) -> Result<Task<'a>, String> {
+    let content_type = delivery.event.content_type.as_deref().unwrap_or_default();
+    let other = OTHER_THAN_JSON
+        .iter()
+        .find(|other| content_type.eq_ignore_ascii_case(other));
+    if let Some(other) = other {
+        return Err(format!(
+            "the task is serialised as {other}, and only JSON is read"
+        ));
+    }
     let headers = delivery.properties.headers().as_ref();
     let header = |name| {
         headers
@@ -103,22 +175,78 @@ fn task<'a>(data: &'a [u8], delivery: &Delivery) -> Option<Task<'a>> {
             .map(str::to_owned)
     };
     let Some(name) = header("task") else {
-        let body: Body = serde_json::from_slice(data).ok()?;
-        return Some(Task {
+        let body: Body = serde_json::from_slice(data).map_err(|error| no_task(&error))?;
+        return Ok(Task {
             name: body.task,
             id: body.id.and_then(text_of),
-            event_type: body.args.0,
-            keywords: body.kwargs,
+            event_type: body.args.unwrap_or_default().0,
+            keywords: body.kwargs.unwrap_or_default(),
+            expires: body.expires.map_or(Ok(None), expires_in_body)?,
         });
     };
     let (arguments, keywords, _embed): (Arguments, Keywords, IgnoredAny) =
-        serde_json::from_slice(data).ok()?;
-    Some(Task {
+        serde_json::from_slice(data).map_err(|error| no_task(&error))?;
+    Ok(Task {
         name,
         id: header("id"),
         event_type: arguments.0,
         keywords,
+        expires: headers.map_or(Ok(None), expires_in_headers)?,
     })
+}
+
+/// Where the body is wrong, and nothing of what it says.
+fn no_task(error: &serde_json::Error) -> String {
+    let (what, line, column) = (error.classify(), error.line(), error.column());
+    let what = match what {
+        Category::Data => "a task of Celery",
+        Category::Syntax | Category::Eof | Category::Io => "JSON",
+    };
+    format!("the body is not {what}: see line {line}, column {column}")
+}
+
+fn expires_in_body(expires: &RawValue) -> Result<Option<Timestamp>, String> {
+    match expires.get() {
+        "null" => Ok(None),
+        number if number.starts_with(|first: char| first.is_ascii_digit()) => {
+            let seconds = number.parse::<f64>().map(Duration::try_from_secs_f64);
+            let since_epoch = seconds.ok().and_then(Result::ok);
+            let time = since_epoch.and_then(|since| Timestamp::UNIX_EPOCH.checked_add(since).ok());
+            time.map(Some).ok_or_else(no_time)
+        }
+        _ => time(&text_of(expires).ok_or_else(no_time)?),
+    }
+}
+
+fn expires_in_headers(headers: &FieldTable) -> Result<Option<Timestamp>, String> {
+    const EXPIRES: &str = "expires";
+    let seconds = match headers.inner().get(EXPIRES) {
+        None | Some(AMQPValue::Void) => return Ok(None),
+        Some(AMQPValue::Timestamp(seconds)) => i64::try_from(*seconds).ok(),
+        Some(_) => match text(headers, EXPIRES) {
+            Some(text) => return time(text),
+            None => integer(headers, EXPIRES),
+        },
+    };
+    let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+    time.map(Some).ok_or_else(no_time)
+}
+
+/// A time of ISO 8601. Without a zone it is UTC, as Celery has it where nothing else is set.
+fn time(text: &str) -> Result<Option<Timestamp>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if let Ok(time) = text.parse() {
+        return Ok(Some(time));
+    }
+    let local: DateTime = text.parse().map_err(|_error| no_time())?;
+    let zoned = local.to_zoned(TimeZone::UTC).map_err(|_error| no_time())?;
+    Ok(Some(zoned.timestamp()))
+}
+
+fn no_time() -> String {
+    "the time at which the task expires cannot be read".to_owned()
 }
 
 impl<'de> Deserialize<'de> for Arguments {
@@ -160,15 +288,18 @@ fn fitting(text: Option<String>, bytes_max: usize) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use lapin::{
-        BasicProperties,
-        message::Delivery as Raw,
-        types::{AMQPValue, FieldTable},
-    };
+    use std::io::Write as _;
+
+    use flate2::{Compression, write::ZlibEncoder};
+    use lapin::{BasicProperties, message::Delivery as Raw};
 
     use super::*;
 
     fn delivery(headers: FieldTable, body: &str) -> Delivery {
+        try_read(headers, body).unwrap().0
+    }
+
+    fn try_read(headers: FieldTable, body: &str) -> Result<(Delivery, Option<Timestamp>), String> {
         let mut raw = Raw::mock(
             1,
             "microservice-events".into(),
@@ -178,8 +309,16 @@ mod tests {
         );
         raw.properties = BasicProperties::default().with_headers(headers);
         let mut delivery = Delivery::read("orders-events", raw);
-        read(&mut delivery);
-        delivery
+        let expires = read(&mut delivery)?;
+        Ok((delivery, expires))
+    }
+
+    fn headers(entries: &[(&str, &str)]) -> FieldTable {
+        let mut headers = FieldTable::default();
+        for (name, value) in entries {
+            headers.insert((*name).into(), AMQPValue::LongString((*value).into()));
+        }
+        headers
     }
 
     #[test]
@@ -234,13 +373,118 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_task_is_read_as_any_other_message() {
-        for body in ["", "{}", "[]", "[1,2,3]", "\u{0}", r#"{"task":1}"#] {
-            let event = delivery(FieldTable::default(), body).event;
-            assert_eq!(event.event_type, "unknown", "{body}");
+    fn what_is_no_task_is_an_error_unless_it_says_what_it_is() {
+        for body in [
+            "",
+            "{}",
+            "[]",
+            "[1,2,3]",
+            "\u{0}",
+            r#"{"task":1}"#,
+            r#"{"task":"a","args":7}"#,
+        ] {
+            let reason = try_read(FieldTable::default(), body).unwrap_err();
+            assert!(reason.starts_with("the body is not "), "{body}: {reason}");
+            let task = headers(&[
+                ("task", "sync"),
+                ("id", "1"),
+                ("cloudEvents_type", "order.placed"),
+            ]);
+            assert!(try_read(task, body).is_err(), "{body}");
+            let other = [
+                ("cloudEvents_id", "1"),
+                ("cloudEvents_type", "order.placed"),
+            ];
+            let event = delivery(headers(&other), body).event;
+            assert_eq!(event.event_type, "order.placed");
             assert!(event.extensions.is_empty());
         }
-        let event = delivery(FieldTable::default(), r#"{"task":"sync","args":[{}]}"#).event;
+        let event = delivery(
+            FieldTable::default(),
+            r#"{"task":"sync","args":[{}],"kwargs":null}"#,
+        )
+        .event;
         assert_eq!(event.event_type, "sync");
+        let secret = try_read(FieldTable::default(), r#"{"task":["secret"]}"#).unwrap_err();
+        assert!(!secret.contains("secret"), "{secret}");
+    }
+
+    #[test]
+    fn what_kombu_serialises_as_anything_but_json_is_named() {
+        for (content_type, body) in [
+            ("application/x-python-serialize", "\u{0}"),
+            ("application/x-yaml", r#"{"task":"sync"}"#),
+            ("application/x-msgpack", "x"),
+        ] {
+            let mut raw = Raw::mock(1, "x".into(), "key".into(), false, body.into());
+            raw.properties = BasicProperties::default().with_content_type(content_type.into());
+            let reason = read(&mut Delivery::read("Q", raw)).unwrap_err();
+            assert!(reason.contains(content_type), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_compressed_task_is_read_and_its_copies_are_not_compressed() {
+        let body = br#"{"task":"sync","args":["order_created"]}"#;
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(body).unwrap();
+        let mut raw = Raw::mock(1, "x".into(), "".into(), false, encoder.finish().unwrap());
+        let compressed = headers(&[(COMPRESSION, "application/x-gzip"), ("lang", "py")]);
+        raw.properties = BasicProperties::default().with_headers(compressed);
+        let mut delivery = Delivery::read("Q", raw);
+        read(&mut delivery).unwrap();
+        assert_eq!(delivery.event.event_type, "order_created");
+        let failure = crate::Failure {
+            reason: "busy".to_owned(),
+            status: None,
+            answer: None,
+        };
+        let copy = delivery.put_back(&failure);
+        assert_eq!(copy.payload, &body[..]);
+        let kept = copy.properties.headers().as_ref().unwrap();
+        assert!(kept.contains_key("lang") && !kept.contains_key(COMPRESSION));
+    }
+
+    #[test]
+    fn when_a_task_expires() {
+        let body = |expires: &str| format!(r#"{{"task":"sync","expires":{expires}}}"#);
+        let in_body = |expires: &str| Ok(try_read(FieldTable::default(), &body(expires))?.1);
+        let in_headers = |value: AMQPValue| {
+            let mut headers = headers(&[("task", "sync"), ("id", "1")]);
+            headers.insert("expires".into(), value);
+            Ok::<_, String>(try_read(headers, "[[],{},{}]")?.1)
+        };
+        let text = |text: &str| in_headers(AMQPValue::LongString(text.into()));
+        let time: Timestamp = "2026-11-28T06:00:00Z".parse().unwrap();
+        let (at, seconds) = (Some(time), time.as_second());
+        for time in [
+            "2026-11-28T06:00:00Z",
+            "2026-11-28T06:00:00",
+            "2026-11-28T06:00:00.000000+00:00",
+            "2026-11-28 08:00:00+02:00",
+        ] {
+            assert_eq!(in_body(&format!("\"{time}\"")), Ok(at), "{time}");
+            assert_eq!(text(time), Ok(at), "{time}");
+        }
+        assert_eq!(in_body(&seconds.to_string()), Ok(at));
+        assert_eq!(
+            in_headers(AMQPValue::Timestamp(seconds.unsigned_abs())),
+            Ok(at)
+        );
+        assert_eq!(in_headers(AMQPValue::LongLongInt(seconds)), Ok(at));
+        assert!(text("2026-11-28").unwrap().is_some());
+        for none in [
+            in_body("null"),
+            in_headers(AMQPValue::Void),
+            text(""),
+            in_body("\"\""),
+        ] {
+            assert_eq!(none, Ok(None));
+        }
+        for wrong in ["true", "[]", "\"soon\"", "1e400", "\"9999999\""] {
+            assert!(in_body(wrong).is_err(), "{wrong}");
+        }
+        assert!(text("soon").is_err() && in_headers(AMQPValue::Boolean(true)).is_err());
+        assert!(in_headers(AMQPValue::Timestamp(u64::MAX)).is_err());
     }
 }
