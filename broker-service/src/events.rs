@@ -9,17 +9,17 @@ use axum::{
     http::{HeaderMap, header},
     response::Response,
 };
-use event::{Event, EventType};
+use event::{Event, EventType, binary, media_type, structured};
 use service_kit::{json, posted::Posted, problem::Problem};
 
 pub(crate) use self::batch::ALL_AT_ONCE as BATCHES_AT_ONCE;
 use crate::{
-    App, SOURCE, cloud_event, media_type,
+    App, SOURCE, cloud_event,
     publication::{Accepted, Publication},
 };
 
 const FORM: &str = "application/x-www-form-urlencoded";
-const STRUCTURED: &str = "application/cloudevents+json";
+const STRUCTURED: &str = structured::MEDIA_TYPE;
 const BATCH: &str = "application/cloudevents-batch+json";
 
 /// The body, byte for byte, as the data of an event of the type in the path.
@@ -34,12 +34,18 @@ pub(crate) async fn post_data(
         .parse()
         .map_err(|error: event::EventTypeError| Problem::bad_request(error.to_string()))?;
     json::check_encoding(&headers)?;
-    if cloud_event::is_binary(&headers) {
+    if binary::is_binary(&headers) {
         return Err(Problem::bad_request(
             "attributes as ce- headers belong to POST /events, without a type in the path",
         ));
     }
     let content_type = data_type(&headers, &body)?;
+    if content_type.as_deref().is_some_and(structured::is_event) {
+        return Err(Problem::bad_request(
+            "the body is an event with a type of its own: it belongs to POST /events, without a type \
+             in the path",
+        ));
+    }
     let mut event = Event::new(&routing_key, SOURCE, "", body);
     event.content_type = content_type;
     let publication = Publication::new(event, routing_key);
@@ -62,8 +68,8 @@ pub(crate) async fn post_cloud_events(
         BATCH if is_utf8 => return Box::pin(batch::publish(&app, &headers, &body)).await,
         STRUCTURED if is_utf8 => cloud_event::read_structured(&body, &body)?,
         // Another format or charset is no data of a binary event.
-        other if other.starts_with("application/cloudevents") => return Err(no_mode(other)),
-        _ if cloud_event::is_binary(&headers) => cloud_event::read_binary(&headers, body)?,
+        other if structured::is_event(other) => return Err(no_mode(other)),
+        _ if binary::is_binary(&headers) => cloud_event::read_binary(&headers, body)?,
         other => return Err(no_mode(other)),
     };
     publication
@@ -92,7 +98,7 @@ fn data_type(headers: &HeaderMap, body: &[u8]) -> Result<Option<String>, Problem
             "the Content-Type is no media type of at most 255 bytes",
         ));
     }
-    if media_type::declares_json(text) && media_type::is_utf8(text) {
+    if media_type::is_json(text) {
         json::check(body)?;
     }
     Ok(Some(text.to_owned()))

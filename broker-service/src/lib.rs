@@ -9,12 +9,10 @@ mod config;
 mod events;
 mod handle;
 mod idempotency;
-mod media_type;
 mod problems;
 mod publication;
 mod publishers;
 mod schemas;
-mod traceparent;
 
 use std::{
     sync::{Arc, LazyLock},

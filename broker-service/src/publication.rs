@@ -7,14 +7,14 @@ use axum::{
     http::{HeaderMap, HeaderName, StatusCode},
     response::{IntoResponse as _, Response},
 };
-use event::{Event, EventType};
+use event::{Event, EventType, trace::Trace};
 use serde::Serialize;
 use service_kit::problem::Problem;
 
 use crate::{
     App,
     idempotency::{Fingerprint, Key, Published},
-    problems, traceparent,
+    problems,
 };
 
 /// Marks an answer to a request that was answered before.
@@ -41,10 +41,9 @@ impl Publication {
     }
 
     /// Carries on the trace of the request, unless the event has one of its own.
-    pub(crate) fn carry_on(&mut self, traceparent: Option<&str>) {
-        if let Some(traceparent) = traceparent {
-            let attribute = self.event.extensions.entry(traceparent::NAME.to_owned());
-            attribute.or_insert_with(|| traceparent.to_owned());
+    pub(crate) fn carry_on(&mut self, trace: Option<&Trace>) {
+        if let Some(trace) = trace {
+            trace.carry_on(&mut self.event);
         }
     }
 
@@ -59,7 +58,7 @@ impl Publication {
         accepted: Accepted,
     ) -> Result<Response, Problem> {
         let idempotency_key = Key::read(headers)?;
-        self.carry_on(traceparent::read(headers).as_deref());
+        self.carry_on(Trace::read(headers).as_ref());
         app.schemas.check(&self.event).await?;
         let Some(key) = idempotency_key else {
             let answer = accepted.answer(&self.event);

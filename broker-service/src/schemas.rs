@@ -7,14 +7,13 @@ mod violation;
 use std::{collections::HashMap, path::Path, sync::Arc};
 
 use bytes::Bytes;
-use event::Event;
+use event::{Event, media_type};
 use jsonschema::Validator;
 use serde_json::{Value, json};
 use service_kit::problem::Problem;
 use tracing::info;
 
 use self::strict::Strict;
-use crate::media_type;
 
 /// Data up to this size is checked at once and for all its violations. Larger data is checked beside
 /// the async threads and for its first violation, as the others may take many times its size.
@@ -49,7 +48,7 @@ impl Schemas {
         let is_json = event
             .content_type
             .as_deref()
-            .is_some_and(|text| media_type::declares_json(text) && media_type::is_utf8(text));
+            .is_some_and(media_type::is_json);
         if !is_json {
             return Err(violated(&[no_json(
                 "events of this type have a schema, so their data must be JSON, in UTF-8",

@@ -20,8 +20,10 @@ pub struct Event {
     pub subject: Option<String>,
     /// CloudEvents `time`, RFC 3339.
     pub time: Option<String>,
-    /// Media type of `data`.
+    /// Media type of `data`; none where its producer does not say.
     pub content_type: Option<String>,
+    /// How `data` is compressed, as HTTP's `Content-Encoding` says it: `gzip`, or `gzip, br`.
+    pub content_encoding: Option<String>,
     /// Further attributes by name, `traceparent` among them.
     pub extensions: BTreeMap<String, String>,
     /// The body, byte for byte.
@@ -41,6 +43,7 @@ impl Event {
             subject: None,
             time: Some(jiff::Timestamp::now().to_string()),
             content_type: Some(content_type.to_owned()),
+            content_encoding: None,
             extensions: BTreeMap::new(),
             data,
         }

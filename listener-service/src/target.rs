@@ -1,7 +1,7 @@
 //! The HTTP endpoint that a route delivers to.
 //!
 //! An event goes out in CloudEvents HTTP binary mode: the body as it came, the attributes as
-//! `ce-` headers.
+//! `ce-` headers. Or, where its route says so, in structured mode: all of it as one JSON object.
 
 use std::{
     fmt,
@@ -10,13 +10,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use bytes::BytesMut;
-use event::Event;
+use bytes::{Bytes, BytesMut};
+use event::{Event, binary, structured};
 use messaging::{Delivery, Failure, Outcome, Reply};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::{
     Client, ClientBuilder, Method, Request, Response,
-    header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
     retry,
 };
 use tokio::time::Instant;
@@ -39,13 +38,10 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 2048;
 const HEADERS_BYTES_MAX: u32 = 400 * 1024;
 
-/// Number of the attempt, from 1.
-const ATTEMPT: HeaderName = HeaderName::from_static("x-gw-attempt");
-const CE_ID: HeaderName = HeaderName::from_static("ce-id");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// What a header value must not hold as it is (CloudEvents HTTP binding, 3.1.3.2).
-const HEADER_VALUE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+/// In UTF-8, which JSON always is: receivers that ask for the charset are many.
+const STRUCTURED: &str = "application/cloudevents+json; charset=utf-8";
 
 /// Where to deliver, and how long to wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +55,17 @@ pub(crate) struct TargetConfig {
     pub(crate) signing_secrets: Vec<SigningSecret>,
     /// HTTP/2 without negotiation, for a target without TLS.
     pub(crate) http2: bool,
+    pub(crate) mode: Mode,
+}
+
+/// How an event stands in a request (CloudEvents HTTP binding, 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Its attributes are headers, the body is the data, byte for byte.
+    #[default]
+    Binary,
+    /// The body is a JSON object with attributes and data.
+    Structured,
 }
 
 /// Shows the address without user, password and query, any of which may be a secret.
@@ -167,17 +174,16 @@ impl Target {
     }
 
     fn request(&self, delivery: &Delivery, timeout: Duration) -> Request {
-        let event = &delivery.event;
-        let mut headers = headers(event);
+        let (mut headers, body) = request(&delivery.event, self.config.mode);
         if let Some(id) = headers.get(IDEMPOTENCY_KEY).cloned() {
-            sign(&self.config.signing_secrets, &id, &event.data, &mut headers);
+            sign(&self.config.signing_secrets, &id, &body, &mut headers);
         }
-        headers.insert(ATTEMPT, delivery.attempt.into());
+        headers.insert(binary::ATTEMPT, delivery.attempt.into());
         headers.extend(self.authorization.clone());
         let mut request = Request::new(Method::POST, self.url.clone());
         *request.headers_mut() = headers;
         *request.timeout_mut() = Some(timeout);
-        *request.body_mut() = Some(event.data.clone().into());
+        *request.body_mut() = Some(body.into());
         request
     }
 }
@@ -223,88 +229,26 @@ async fn read(mut answer: Response) -> Result<Reply, String> {
     })
 }
 
-fn headers(event: &Event) -> HeaderMap {
-    let mut values = Values::of(event);
-    // First, so that none takes the place of what follows: names of headers know no case.
-    for (name, value) in &event.extensions {
-        // An attribute whose name is no header name cannot travel in this mode.
-        if let Ok(name) = HeaderName::try_from(format!("ce-{name}")) {
-            values.add(name, value);
+/// Headers and body of an event, with its id for targets that know no CloudEvents.
+fn request(event: &Event, mode: Mode) -> (HeaderMap, Bytes) {
+    let (mut headers, body) = match mode {
+        Mode::Binary => (binary::write(event), event.data.clone()),
+        Mode::Structured => {
+            let mut headers = binary::write_trace(event);
+            let content_type = HeaderValue::from_static(STRUCTURED);
+            headers.insert(CONTENT_TYPE, content_type);
+            (headers, structured::write(event))
         }
-    }
-    values.add(HeaderName::from_static("ce-specversion"), "1.0");
-    values.add(CE_ID, &event.id);
-    values.add(HeaderName::from_static("ce-type"), &event.event_type);
-    values.add(HeaderName::from_static("ce-source"), &event.source);
-    if let Some(subject) = &event.subject {
-        values.add(HeaderName::from_static("ce-subject"), subject);
-    }
-    if let Some(time) = &event.time {
-        values.add(HeaderName::from_static("ce-time"), time);
-    }
-    if let Some(traceparent) = event.extensions.get("traceparent") {
-        values.add(HeaderName::from_static("traceparent"), traceparent);
-    }
-    let mut headers = values.into_map();
-    if let Some(id) = headers.get(CE_ID).cloned() {
+    };
+    let id = headers.get(binary::ID).cloned();
+    if let Some(id) = id.or_else(|| binary::id(event)) {
         headers.insert(IDEMPOTENCY_KEY, id);
     }
-    let content_type = match event.content_type.as_deref() {
-        Some(content_type) => HeaderValue::from_str(content_type),
-        None => Ok(HeaderValue::from_static("application/octet-stream")),
-    };
-    if let Ok(content_type) = content_type {
-        headers.insert(CONTENT_TYPE, content_type);
+    if body.is_empty() {
+        // The client says nothing of an empty body, and a POST should (RFC 9110, 8.6).
+        headers.insert(CONTENT_LENGTH, 0.into());
     }
-    headers
-}
-
-/// Headers in the making. Their values lie in one buffer: reqwest copies the headers of a request
-/// more than once, and to copy a part of a buffer takes no memory.
-struct Values {
-    buffer: BytesMut,
-    /// With the end of its value.
-    names: Vec<(HeaderName, usize)>,
-}
-
-impl Values {
-    /// With room for those of `event` that need no encoding.
-    fn of(event: &Event) -> Self {
-        let optional = [&event.subject, &event.time];
-        let extensions = event.extensions.values().map(|value| 2 * value.len());
-        let bytes = [&event.id, &event.event_type, &event.source]
-            .into_iter()
-            .chain(optional.into_iter().flatten())
-            .map(String::len)
-            .chain(extensions)
-            .sum::<usize>();
-        Self {
-            buffer: BytesMut::with_capacity(bytes + 16),
-            names: Vec::with_capacity(8 + event.extensions.len()),
-        }
-    }
-
-    fn add(&mut self, name: HeaderName, value: &str) {
-        for part in utf8_percent_encode(value, HEADER_VALUE) {
-            self.buffer.extend_from_slice(part.as_bytes());
-        }
-        self.names.push((name, self.buffer.len()));
-    }
-
-    fn into_map(self) -> HeaderMap {
-        // Room for those that are added later as well.
-        let mut headers = HeaderMap::with_capacity(self.names.len() + 8);
-        let mut buffer = self.buffer.freeze();
-        let mut begin = 0;
-        for (name, end) in self.names {
-            let value = buffer.split_to(end - begin);
-            begin = end;
-            if let Ok(value) = HeaderValue::from_maybe_shared(value) {
-                headers.insert(name, value);
-            }
-        }
-        headers
-    }
+    (headers, body)
 }
 
 #[cfg(test)]
@@ -312,37 +256,27 @@ mod raw;
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     #[test]
-    fn attributes_travel_as_encoded_headers() {
-        let mut event = Event::new(
-            &"order.placed".parse().unwrap(),
-            "/shop",
-            "application/json",
-            Bytes::from_static(b"{}"),
-        );
-        event.subject = Some("Größe 50% \"x\"\n".to_owned());
+    fn an_event_goes_out_in_the_mode_of_its_route() {
+        let key = "order.placed".parse().unwrap();
+        let mut event = Event::new(&key, "/shop", "application/json", Bytes::from_static(b"{}"));
+        event.id = "a b".to_owned();
         event
             .extensions
-            .insert("tenant".to_owned(), "blue".to_owned());
-        for name in ["bad name", "ID"] {
-            event.extensions.insert(name.to_owned(), "x".to_owned());
-        }
-        let headers = headers(&event);
-        assert_eq!(headers["ce-id"], event.id);
-        assert_eq!(headers["idempotency-key"], event.id);
-        assert_eq!(headers["ce-type"], "order.placed");
-        assert_eq!(headers["ce-source"], "/shop");
-        assert_eq!(headers["ce-tenant"], "blue");
-        assert_eq!(headers["content-type"], "application/json");
+            .insert("traceparent".to_owned(), "00-1-2-01".to_owned());
+        let (headers, body) = request(&event, Mode::Binary);
         assert_eq!(
-            headers["ce-subject"],
-            "Gr%C3%B6%C3%9Fe%2050%25%20%22x%22%0A"
+            (&headers["ce-id"], &body[..]),
+            (&headers["idempotency-key"], &b"{}"[..])
         );
-        assert!(headers.keys().all(|name| !name.as_str().contains("bad")));
+        let (headers, body) = request(&event, Mode::Structured);
+        assert_eq!(headers["idempotency-key"], "a%20b");
+        assert_eq!(headers["traceparent"], "00-1-2-01");
+        assert_eq!(headers["content-type"], STRUCTURED);
+        assert!(headers.keys().all(|name| !name.as_str().starts_with("ce-")));
+        assert_eq!(structured::read(&body, &body).unwrap(), event);
     }
 
     #[test]
@@ -353,6 +287,7 @@ mod tests {
             headers: HeaderMap::new(),
             signing_secrets: Vec::new(),
             http2: false,
+            mode: Mode::Binary,
         });
         let target = target.unwrap();
         assert_eq!(target.url.as_str(), "http://127.0.0.1/");

@@ -3,6 +3,7 @@
 mod data;
 mod dead_letter;
 
+use event::time;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -35,6 +36,8 @@ pub(crate) struct EventView<'a> {
     received_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_encoding: Option<&'a str>,
     #[serde(flatten)]
     data: DataView<'a>,
     attributes: &'a RawValue,
@@ -52,6 +55,7 @@ impl<'a> EventView<'a> {
             time: event.time_us.map(rfc3339),
             received_at: rfc3339(event.received_at_us),
             content_type: event.content_type.as_deref(),
+            content_encoding: event.content_encoding.as_deref(),
             data: DataView::new(event.content_type.as_deref(), &event.data),
             attributes: serde_json::from_str(&event.attributes)?,
         })
@@ -60,9 +64,7 @@ impl<'a> EventView<'a> {
 
 /// The store holds only times that came from a `Timestamp`; another program may have changed one.
 pub(crate) fn rfc3339(time_us: i64) -> String {
-    Timestamp::from_microsecond(time_us)
-        .unwrap_or(Timestamp::UNIX_EPOCH)
-        .to_string()
+    time::from_microseconds(time_us).unwrap_or_else(|| Timestamp::UNIX_EPOCH.to_string())
 }
 
 #[cfg(test)]
@@ -83,6 +85,7 @@ mod tests {
             time_us: Some(1),
             received_at_us: 1_767_319_445_000_006,
             content_type: Some(content_type.to_owned()),
+            content_encoding: None,
             data,
             attributes: r#"{"tenant":"a"}"#.to_owned(),
         };

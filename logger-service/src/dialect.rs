@@ -15,6 +15,11 @@ const SQLITE: &[Migration] = &[
         name: "dead letters",
         sql: include_str!("../migrations/sqlite/0002_dead_letters.sql"),
     },
+    Migration {
+        version: 3,
+        name: "content encoding",
+        sql: include_str!("../migrations/sqlite/0003_content_encoding.sql"),
+    },
 ];
 
 const POSTGRES: &[Migration] = &[
@@ -27,6 +32,11 @@ const POSTGRES: &[Migration] = &[
         version: 2,
         name: "dead letters",
         sql: include_str!("../migrations/postgres/0002_dead_letters.sql"),
+    },
+    Migration {
+        version: 3,
+        name: "content encoding",
+        sql: include_str!("../migrations/postgres/0003_content_encoding.sql"),
     },
 ];
 

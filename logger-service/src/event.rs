@@ -3,9 +3,9 @@
 use std::fmt;
 
 use bytes::Bytes;
+use event::media_type::is_json;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use service_kit::json::is_json;
 use service_kit::problem::Problem;
 
 /// Longest id, in characters.
@@ -26,6 +26,8 @@ pub(crate) struct Event {
     pub(crate) time_us: Option<i64>,
     pub(crate) received_at_us: i64,
     pub(crate) content_type: Option<String>,
+    /// How the data is compressed: as it came, it is neither read nor searched.
+    pub(crate) content_encoding: Option<String>,
     pub(crate) data: Data,
     /// A JSON object of strings: the attributes that have no field here.
     pub(crate) attributes: String,

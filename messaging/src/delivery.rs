@@ -30,6 +30,8 @@ pub struct Delivery {
     pub routing_key: String,
     /// 1 for the first attempt. It counts the hand-offs of this suite, not RabbitMQ's deliveries.
     pub attempt: u32,
+    /// Why the event is not the one that the message says that it holds: no attempt is made.
+    pub(crate) unreadable: Option<String>,
     /// Whether this is a copy that came through our own exchange.
     pub(crate) handed_off: bool,
     pub(crate) properties: BasicProperties,
@@ -82,8 +84,11 @@ impl Delivery {
         let exchange = original(ORIGINAL_EXCHANGE, from, exchange.as_str());
         let key = died.as_ref().and_then(|death| death.routing_key);
         let routing_key = original(ORIGINAL_KEY, key, routing_key.as_str());
+        let (event, unreadable) =
+            crate::event::read(&exchange, &routing_key, &properties, Bytes::from(data));
         Self {
-            event: crate::event::read(&exchange, &routing_key, &properties, Bytes::from(data)),
+            event,
+            unreadable,
             queue: queue.to_owned(),
             exchange,
             routing_key,

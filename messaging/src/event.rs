@@ -1,34 +1,41 @@
-//! An event on the wire: CloudEvents 1.0 in AMQP binary mode.
-//!
-//! The body is the data as it came. The attributes travel as headers with the prefix of the
-//! CloudEvents AMQP binding, 3.1.3.1: `cloudEvents_` is written, `cloudEvents:` is read as well.
+//! An event on the wire (CloudEvents AMQP binding). Written in binary mode: the body is the data as it
+//! came, the attributes are headers with the prefix `cloudEvents_`. Read in both modes, and with the
+//! prefixes that other programs write.
 
 use std::collections::BTreeMap;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use event::{Event, EventType};
+use event::{
+    Event, EventType, coding,
+    media_type::is_media_type,
+    structured, time,
+    trace::{TRACEPARENT, TRACESTATE, Trace},
+};
 use lapin::{
     BasicProperties,
-    types::{FieldTable, ShortString},
+    types::{AMQPValue, FieldTable, ShortString},
 };
 
 use crate::{
     delivery::SENDER,
-    headers::{Headers, as_text, entries, text},
+    headers::{Headers, entries, integer_of, text},
     identity::id_of,
     message::{Message, PERSISTENT, short},
     topology::EVENTS_EXCHANGE,
 };
 
 const WRITTEN_PREFIX: &str = "cloudEvents_";
-/// With the header of the id, which every event has.
-const READ_PREFIXES: [(&str, &str); 2] = [
+/// Those of the binding (3.1.3.1), and those of Knative. With the header of the id, which every
+/// event has: it says which prefix counts for the whole message.
+const READ_PREFIXES: [(&str, &str); 4] = [
     (WRITTEN_PREFIX, "cloudEvents_id"),
     ("cloudEvents:", "cloudEvents:id"),
+    ("ce-", "ce-id"),
+    ("ce_", "ce_id"),
 ];
 const SPEC_VERSION: &str = "1.0";
-/// The attribute of the CloudEvents distributed tracing extension.
-const TRACEPARENT: &str = "traceparent";
+
 impl Message {
     /// The persistent, mandatory message that carries `event` to the events exchange under
     /// `routing_key`.
@@ -58,14 +65,62 @@ pub(crate) fn properties(event: &Event, mut headers: Headers) -> BasicProperties
     if let Some(content_type) = event.content_type.as_deref().and_then(short) {
         properties = properties.with_content_type(content_type);
     }
-    if let Some(seconds) = event.time.as_deref().and_then(unix_seconds) {
+    if let Some(coding) = event.content_encoding.as_deref().and_then(short) {
+        properties = properties.with_content_encoding(coding);
+    }
+    if let Some(seconds) = event.time.as_deref().and_then(time::unix_seconds) {
         properties = properties.with_timestamp(seconds);
     }
     properties
 }
 
-/// Reads a delivered message of any producer, and fills in what is missing.
+/// Reads a delivered message of any producer, and fills in what is missing. With the event: why it is
+/// not the one that the message says that it holds.
 pub(crate) fn read(
+    exchange: &str,
+    routing_key: &str,
+    properties: &BasicProperties,
+    data: Bytes,
+) -> (Event, Option<String>) {
+    match read_structured(properties, &data) {
+        Some(Ok(event)) => (event, None),
+        Some(Err(reason)) => {
+            let event = read_binary(exchange, routing_key, properties, data);
+            (event, Some(reason))
+        }
+        None => (read_binary(exchange, routing_key, properties, data), None),
+    }
+}
+
+/// The event that the body holds, where the media type says that it holds one (binding, 3.2).
+fn read_structured(properties: &BasicProperties, data: &Bytes) -> Option<Result<Event, String>> {
+    let media_type = present(properties.content_type())?;
+    if !structured::is_event(media_type) {
+        return None;
+    }
+    if !structured::is_structured(media_type) {
+        return Some(Err(
+            "its content_type is that of events, but not application/cloudevents+json in UTF-8: \
+             neither batches nor other formats are read"
+                .to_owned(),
+        ));
+    }
+    let is_compressed = |text: &str| coding::codings(text).is_some();
+    if present(properties.content_encoding()).is_some_and(is_compressed) {
+        return Some(Err("its CloudEvent is compressed as a whole".to_owned()));
+    }
+    let event = structured::read(data, data);
+    let mut event = match event {
+        Ok(event) => event,
+        Err(invalid) => return Some(Err(format!("its CloudEvent cannot be read: {invalid}"))),
+    };
+    if let Some(headers) = properties.headers() {
+        carry_on_trace(headers, &mut event);
+    }
+    Some(Ok(event))
+}
+
+fn read_binary(
     exchange: &str,
     routing_key: &str,
     properties: &BasicProperties,
@@ -78,37 +133,49 @@ pub(crate) fn read(
         source,
         subject,
         time,
-        mut extensions,
+        content_type,
+        extensions,
     } = headers.map(attributes).unwrap_or_default();
     let message_id = properties.message_id().as_ref().map(ShortString::as_str);
-    let id = id_of([id, message_id]);
+    let id = id_of([id.as_deref(), message_id]);
     let event_type = event_type
-        .or(present(properties.kind()))
-        .or(Some(routing_key).filter(|key| !key.is_empty()))
-        .unwrap_or("unknown")
-        .to_owned();
+        .or_else(|| owned(present(properties.kind())))
+        .or_else(|| owned(Some(routing_key).filter(|key| !key.is_empty())))
+        .unwrap_or_else(|| "unknown".to_owned());
     let source = source
-        .or(present(properties.app_id()))
-        .or(headers.and_then(sender))
-        .map(str::to_owned)
+        .or_else(|| owned(present(properties.app_id())))
+        .or_else(|| owned(headers.and_then(sender)))
         .unwrap_or_else(|| format!("amqp:{exchange}"));
-    let time = time.map(str::to_owned);
     let time = time.or_else(|| properties.timestamp().and_then(rfc3339));
-    if let Some(traceparent) = headers.and_then(|headers| text(headers, TRACEPARENT)) {
-        extensions
-            .entry(TRACEPARENT.to_owned())
-            .or_insert_with(|| traceparent.to_owned());
-    }
-    Event {
+    // Celery writes the charset there, for instance.
+    let content_encoding = present(properties.content_encoding()).and_then(coding::codings);
+    let mut event = Event {
         id,
         event_type,
         source,
-        subject: subject.map(str::to_owned),
+        subject,
         time,
-        content_type: properties.content_type().as_ref().map(ToString::to_string),
+        content_type: owned(present(properties.content_type())).or(content_type),
+        content_encoding,
         extensions,
         data,
+    };
+    if let Some(headers) = headers {
+        carry_on_trace(headers, &mut event);
     }
+    event
+}
+
+/// Under their plain names tracing libraries of other producers write them.
+fn carry_on_trace(headers: &FieldTable, event: &mut Event) {
+    let state = text(headers, TRACESTATE).unwrap_or_default();
+    if let Some(trace) = text(headers, TRACEPARENT).and_then(|parent| Trace::new(parent, state)) {
+        trace.carry_on(event);
+    }
+}
+
+fn owned(text: Option<&str>) -> Option<String> {
+    text.map(str::to_owned)
 }
 
 /// The attributes as headers, `specversion` included. Hand-offs repeat it, so that what was
@@ -127,9 +194,11 @@ pub(crate) fn insert_headers(event: &Event, headers: &mut Headers) {
     for (name, value) in &event.extensions {
         headers.insert_text(&format!("{WRITTEN_PREFIX}{name}"), value);
     }
-    // Under its plain name too: that is where tracing libraries of other consumers look.
-    if let Some(traceparent) = event.extensions.get(TRACEPARENT) {
-        headers.insert_text(TRACEPARENT, traceparent);
+    // Under their plain names too: that is where tracing libraries of other consumers look.
+    for name in [TRACEPARENT, TRACESTATE] {
+        if let Some(value) = event.extensions.get(name) {
+            headers.insert_text(name, value);
+        }
     }
 }
 
@@ -144,71 +213,101 @@ fn present(property: &Option<ShortString>) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Whether a header holds an attribute of an event, under either prefix.
-pub(crate) fn is_attribute(header: &str) -> bool {
-    READ_PREFIXES
-        .iter()
-        .any(|(prefix, _)| header.starts_with(prefix))
+/// Which headers of a message are attributes of its event, such that a copy writes them new.
+pub(crate) fn is_attribute(prefix: Option<&str>, header: &str, value: &AMQPValue) -> bool {
+    let is_read = prefix.is_some_and(|prefix| header.starts_with(prefix));
+    let is_written = header.starts_with(WRITTEN_PREFIX);
+    // One under the written prefix that was not read would become an attribute by the copy.
+    let is_new = is_written && prefix != Some(WRITTEN_PREFIX);
+    is_new || is_read && (canonical(value).is_some() || *value == AMQPValue::Void)
+}
+
+/// The prefix of the attributes of a message; the first one found counts.
+pub(crate) fn attribute_prefix(headers: &FieldTable) -> Option<&'static str> {
+    let found = READ_PREFIXES.into_iter().find(|(_, id)| {
+        let value = headers.inner().get(*id);
+        value.and_then(canonical).is_some()
+    });
+    found.map(|(prefix, _)| prefix)
 }
 
 /// The CloudEvents attributes of a message, those that are empty left out.
 #[derive(Default)]
-struct Attributes<'a> {
-    id: Option<&'a str>,
-    event_type: Option<&'a str>,
-    source: Option<&'a str>,
-    subject: Option<&'a str>,
-    time: Option<&'a str>,
+struct Attributes {
+    id: Option<String>,
+    event_type: Option<String>,
+    source: Option<String>,
+    subject: Option<String>,
+    time: Option<String>,
+    content_type: Option<String>,
     extensions: BTreeMap<String, String>,
 }
 
-/// Reads them from the headers. One prefix counts for the whole message; the first one found wins.
-fn attributes(headers: &FieldTable) -> Attributes<'_> {
+/// Reads them from the headers. What can be no attribute, a list for instance, stays a header.
+fn attributes(headers: &FieldTable) -> Attributes {
     let mut attributes = Attributes::default();
-    let found = READ_PREFIXES
-        .into_iter()
-        .find(|(_, id)| text(headers, id).is_some());
-    let Some((prefix, _)) = found else {
+    let Some(prefix) = attribute_prefix(headers) else {
         return attributes;
     };
     for (header, value) in entries(headers) {
         let name = header.as_str().strip_prefix(prefix);
-        let (Some(name), Some(value)) = (name, as_text(value)) else {
+        let (Some(name), Some(value)) = (name, canonical(value)) else {
             continue;
         };
-        let present = Some(value).filter(|value| !value.is_empty());
+        let present = || Some(value.clone()).filter(|value| !value.is_empty());
         match name {
-            "id" => attributes.id = present,
-            "type" => attributes.event_type = present,
-            "source" => attributes.source = present,
-            "subject" => attributes.subject = present,
-            "time" => attributes.time = present,
-            "specversion" | "datacontenttype" => {}
+            "id" => attributes.id = present(),
+            "type" => attributes.event_type = present(),
+            "source" => attributes.source = present(),
+            "subject" => attributes.subject = present(),
+            "time" => attributes.time = present(),
+            "datacontenttype" => {
+                attributes.content_type = present().filter(|text| is_media_type(text));
+            }
+            "specversion" => {}
             _ => {
-                attributes
-                    .extensions
-                    .insert(name.to_owned(), value.to_owned());
+                attributes.extensions.insert(name.to_owned(), value);
             }
         }
     }
     attributes
 }
 
-fn unix_seconds(rfc3339: &str) -> Option<u64> {
-    let timestamp: jiff::Timestamp = rfc3339.parse().ok()?;
-    u64::try_from(timestamp.as_second()).ok()
+/// A value in the canonical form of its type (CloudEvents 1.0, "Type System"): a boolean, an integer, a
+/// timestamp, and bytes in base64. Numbers with a fraction, which the specification has no type for,
+/// as they are written.
+pub(crate) fn canonical(value: &AMQPValue) -> Option<String> {
+    match value {
+        AMQPValue::LongString(text) => Some(match std::str::from_utf8(text.as_bytes()) {
+            Ok(text) => text.to_owned(),
+            Err(_) => STANDARD.encode(text.as_bytes()),
+        }),
+        AMQPValue::ShortString(text) => Some(text.as_str().to_owned()),
+        AMQPValue::ByteArray(bytes) => Some(STANDARD.encode(bytes.as_slice())),
+        AMQPValue::Boolean(value) => Some(value.to_string()),
+        AMQPValue::Timestamp(seconds) => rfc3339(*seconds),
+        AMQPValue::Float(value) => value.is_finite().then(|| value.to_string()),
+        AMQPValue::Double(value) => value.is_finite().then(|| value.to_string()),
+        value => integer_of(value).map(|integer| integer.to_string()),
+    }
 }
 
 fn rfc3339(unix_seconds: u64) -> Option<String> {
     let seconds = i64::try_from(unix_seconds).ok()?;
-    Some(jiff::Timestamp::from_second(seconds).ok()?.to_string())
+    time::from_microseconds(seconds.checked_mul(1_000_000)?)
 }
 
 #[cfg(test)]
 mod tests {
-    use lapin::types::AMQPValue;
+    use lapin::types::FieldArray;
 
     use super::*;
+
+    fn read(exchange: &str, routing_key: &str, properties: &BasicProperties, data: Bytes) -> Event {
+        let (event, reason) = super::read(exchange, routing_key, properties, data);
+        assert_eq!(reason, None);
+        event
+    }
 
     fn event() -> Event {
         let key = "order.placed".parse().unwrap();
@@ -298,20 +397,150 @@ mod tests {
     }
 
     #[test]
-    fn survives_headers_of_the_wrong_type() {
-        let mut headers = FieldTable::default();
-        headers.insert("cloudEvents_id".into(), AMQPValue::Boolean(true));
-        headers.insert(
-            "cloudEvents_type".into(),
-            AMQPValue::LongString(vec![0xff, 0xfe].into()),
+    fn native_types_become_text_and_what_has_no_form_stays_a_header() {
+        let mut table = FieldTable::default();
+        for (name, value) in [
+            ("id", AMQPValue::LongLongInt(-7)),
+            ("type", AMQPValue::LongString("a.b".into())),
+            ("source", AMQPValue::ShortString("/s".into())),
+            ("time", AMQPValue::Timestamp(1_700_000_000)),
+            ("n", AMQPValue::ShortShortUInt(7)),
+            ("flag", AMQPValue::Boolean(true)),
+            ("bytes", AMQPValue::LongString(vec![0xff, 0xfe].into())),
+            ("half", AMQPValue::Double(0.5)),
+            ("list", AMQPValue::FieldArray(FieldArray::default())),
+            ("none", AMQPValue::Void),
+            (
+                "datacontenttype",
+                AMQPValue::LongString("text/plain".into()),
+            ),
+        ] {
+            table.insert(format!("cloudEvents_{name}").as_str().into(), value);
+        }
+        let list = |name: &str| {
+            let prefix = attribute_prefix(&table);
+            is_attribute(prefix, name, table.inner().get(name).unwrap())
+        };
+        assert!(!list("cloudEvents_list") && list("cloudEvents_n"));
+        let properties = BasicProperties::default().with_headers(table.clone());
+        let event = read("x", "key", &properties, Bytes::new());
+        assert_eq!(
+            (
+                event.id.as_str(),
+                event.event_type.as_str(),
+                event.source.as_str()
+            ),
+            ("-7", "a.b", "/s")
         );
-        let properties = BasicProperties::default()
-            .with_headers(headers)
-            .with_message_id("m-1".into())
-            .with_timestamp(u64::MAX);
-        let read = read("x", "", &properties, Bytes::new());
-        assert_eq!(read.id, "m-1");
-        assert_eq!(read.event_type, "unknown");
-        assert_eq!(read.time, None);
+        assert_eq!(event.time.as_deref(), Some("2023-11-14T22:13:20Z"));
+        assert_eq!(event.content_type.as_deref(), Some("text/plain"));
+        let extensions: Vec<_> = event.extensions.into_iter().collect();
+        let expected = [
+            ("bytes", "//4="),
+            ("flag", "true"),
+            ("half", "0.5"),
+            ("n", "7"),
+        ];
+        assert_eq!(
+            extensions,
+            expected.map(|(name, text)| (name.to_owned(), text.to_owned()))
+        );
+    }
+
+    #[test]
+    fn knative_writes_other_prefixes() {
+        for prefix in ["ce-", "ce_"] {
+            let mut headers = Headers::new();
+            for (name, value) in [
+                ("id", "1"),
+                ("type", "t"),
+                ("source", "/s"),
+                ("tenant", "blue"),
+            ] {
+                headers.insert_text(&format!("{prefix}{name}"), value);
+            }
+            headers.insert_text("cloudEvents_other", "no");
+            let properties = BasicProperties::default().with_headers(headers.into_table());
+            let event = read("x", "key", &properties, Bytes::new());
+            assert_eq!((event.id.as_str(), event.source.as_str()), ("1", "/s"));
+            assert_eq!(event.extensions.len(), 1);
+            assert_eq!(event.extensions["tenant"], "blue");
+        }
+    }
+
+    #[test]
+    fn a_structured_event_is_itself() {
+        let body = r#"{"specversion":"1.0","id":"own","type":"a.b","source":"/s","n":7,"data":{"x":1e400}}"#;
+        for media_type in [
+            "application/cloudevents+json",
+            "Application/CloudEvents+JSON; charset=UTF-8",
+        ] {
+            let properties = BasicProperties::default()
+                .with_message_id("other".into())
+                .with_content_type(media_type.into());
+            let event = read("x", "key", &properties, Bytes::from(body));
+            assert_eq!(
+                (event.id.as_str(), event.event_type.as_str()),
+                ("own", "a.b")
+            );
+            assert_eq!(event.content_type.as_deref(), Some("application/json"));
+            assert_eq!(event.extensions["n"], "7");
+            assert_eq!(&event.data[..], br#"{"x":1e400}"#);
+        }
+    }
+
+    #[test]
+    fn a_structured_event_that_cannot_be_read_says_why() {
+        let good = r#"{"specversion":"1.0","id":"1","type":"a","source":"/s"}"#;
+        for (media_type, body, named) in [
+            ("application/cloudevents+json", "{", "JSON"),
+            (
+                "application/cloudevents+json",
+                r#"{"specversion":"1.0","id":"1"}"#,
+                "missing",
+            ),
+            (
+                "application/cloudevents+json; charset=latin1",
+                good,
+                "UTF-8",
+            ),
+            ("application/cloudevents-batch+json", "[]", "batches"),
+            ("application/cloudevents+avro", "x", "formats"),
+        ] {
+            let properties = BasicProperties::default()
+                .with_message_id("m".into())
+                .with_content_type(media_type.into());
+            let (event, reason) = super::read("x", "key", &properties, Bytes::from(body));
+            assert!(reason.unwrap().contains(named), "{media_type} {body}");
+            assert_eq!((event.id.as_str(), &event.data[..]), ("m", body.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn compression_is_an_encoding_and_a_charset_is_none() {
+        for (property, expected) in [
+            ("gzip", Some("gzip")),
+            ("GZIP, br", Some("gzip, br")),
+            ("utf-8", None),
+        ] {
+            let properties = BasicProperties::default().with_content_encoding(property.into());
+            let event = read("x", "key", &properties, Bytes::new());
+            assert_eq!(event.content_encoding.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn a_trace_travels_whole() {
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        let mut headers = Headers::new();
+        headers.insert_text("traceparent", parent);
+        headers.insert_text("tracestate", "a=1");
+        let properties = BasicProperties::default().with_headers(headers.into_table());
+        let event = read("x", "key", &properties, Bytes::new());
+        assert_eq!(event.extensions["tracestate"], "a=1");
+        let message = Message::of(event, &"a.b".parse().unwrap());
+        let headers = message.properties.headers().clone().unwrap();
+        assert_eq!(text(&headers, "tracestate"), Some("a=1"));
+        assert_eq!(text(&headers, "traceparent"), Some(parent));
     }
 }

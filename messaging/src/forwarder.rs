@@ -61,6 +61,9 @@ where
 {
     /// Attempts, until it is known what becomes of the delivery.
     pub(crate) async fn forward(&self, mut delivery: Delivery) -> Handled {
+        if let Some(reason) = delivery.unreadable.take() {
+            return self.bury(&delivery, reason).await;
+        }
         let expires = match self.subscription.format.read(&mut delivery) {
             Ok(expires) => expires,
             Err(reason) => return self.bury(&delivery, reason).await,

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     Delivery,
-    event::{insert_headers, is_attribute},
+    event::{attribute_prefix, insert_headers, is_attribute},
     headers::{Headers, entries, text},
     message::{Message, PERSISTENT, short},
     topology::{RETRY_EXCHANGE, dead_queue, retry_queue},
@@ -111,8 +111,9 @@ impl Delivery {
         if let Some(answer) = &failure.answer {
             headers.insert_text(ANSWER, answer);
         }
+        let attributes = inherited.and_then(attribute_prefix);
         for (name, value) in inherited.into_iter().flat_map(entries) {
-            if is_carried(name.as_str()) {
+            if is_carried(name.as_str()) && !is_attribute(attributes, name.as_str(), value) {
                 headers.insert(name.as_str(), value.clone());
             }
         }
@@ -122,6 +123,10 @@ impl Delivery {
             .with_delivery_mode(PERSISTENT);
         if let Some(id) = short(&self.event.id) {
             properties = properties.with_message_id(id);
+        }
+        // Not that of the original, which may say that the body holds the attributes too.
+        if let Some(content_type) = self.event.content_type.as_deref().and_then(short) {
+            properties = properties.with_content_type(content_type);
         }
         Message {
             exchange: RETRY_EXCHANGE.into(),
@@ -133,10 +138,10 @@ impl Delivery {
     }
 }
 
-/// Whether a copy keeps a header of its original. Our own ones and the event's attributes are
-/// written anew: an old one must not stay beside a new one, nor stand there twice.
+/// Whether a copy keeps a header of its original that is no attribute. Our own ones are written
+/// anew, as the event's attributes are: an old one must not stay beside a new one.
 fn is_carried(header: &str) -> bool {
-    !STRIPPED.contains(&header) && !header.starts_with(OWN_PREFIX) && !is_attribute(header)
+    !STRIPPED.contains(&header) && !header.starts_with(OWN_PREFIX)
 }
 
 /// The properties that a copy keeps. Left behind: `user_id`, which RabbitMQ checks against the
@@ -151,7 +156,6 @@ fn carried(original: &BasicProperties) -> BasicProperties {
         };
     }
     carry! {
-        content_type => with_content_type,
         content_encoding => with_content_encoding,
         priority => with_priority,
         correlation_id => with_correlation_id,

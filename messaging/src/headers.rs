@@ -96,7 +96,12 @@ pub(crate) fn list<'a>(headers: &'a FieldTable, name: &str) -> Option<&'a [AMQPV
 
 /// The whole number under a header name, of whatever width its sender chose.
 pub(crate) fn integer(headers: &FieldTable, name: &str) -> Option<i64> {
-    match *headers.inner().get(name)? {
+    integer_of(headers.inner().get(name)?)
+}
+
+/// A whole number of whatever width.
+pub(crate) fn integer_of(value: &AMQPValue) -> Option<i64> {
+    match *value {
         AMQPValue::ShortShortInt(value) => Some(value.into()),
         AMQPValue::ShortShortUInt(value) => Some(value.into()),
         AMQPValue::ShortInt(value) => Some(value.into()),

@@ -189,12 +189,12 @@ fn has_id(properties: &BasicProperties) -> bool {
     let headers = properties.headers().as_ref();
     let attribute = |name| {
         let value = headers.and_then(|headers| headers.inner().get(name));
-        value.and_then(crate::headers::as_text)
+        value.and_then(crate::event::canonical)
     };
     // The first prefix that is there counts alone.
     let attribute = attribute("cloudEvents_id").or_else(|| attribute("cloudEvents:id"));
     let message_id = properties.message_id().as_ref().map(|id| id.as_str());
-    let mut ids = attribute.into_iter().chain(message_id);
+    let mut ids = attribute.into_iter().chain(message_id.map(str::to_owned));
     ids.any(|id| !id.trim().is_empty())
 }
 

@@ -5,19 +5,15 @@ mod array;
 
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, HeaderValue, header};
+pub use event::json::{DEPTH_MAX, depth};
+use event::{Invalid, json, media_type::is_json};
 use serde::Deserialize;
-use serde::de::{DeserializeOwned, DeserializeSeed, IgnoredAny};
-use serde_json::error::Category;
+use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_json::value::RawValue;
 
 use self::array::Elements;
 use crate::body;
 use crate::problem::Problem;
-
-/// Levels of nesting that a body may have in total. serde_json refuses the 128th, so a value
-/// accepted here also parses at a receiver that reads it with serde_json.
-pub const DEPTH_MAX: usize = 127;
-const NAME_CHARS_MAX: usize = 64;
 
 /// Extractor of a JSON body. Derive `T` with `#[serde(deny_unknown_fields)]`.
 #[derive(Debug, Clone, Copy)]
@@ -67,45 +63,20 @@ pub fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
     )
 }
 
-/// Whether a media type is JSON in UTF-8: `application/json` or `application/<name>+json`.
-pub fn is_json(content_type: &str) -> bool {
-    let mut parts = content_type.split(';').map(str::trim);
-    let essence = parts.next().unwrap_or_default().to_ascii_lowercase();
-    let is_json = essence == "application/json"
-        || (essence.starts_with("application/") && essence.ends_with("+json"));
-    is_json
-        && parts.all(|parameter| match parameter.split_once('=') {
-            Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
-                value.trim_matches('"').eq_ignore_ascii_case("utf-8")
-            }
-            _ => true,
-        })
-}
-
 /// Parses a body that must be a JSON object; every error is a 400.
 pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
-    let text = document(bytes)?;
-    check_depth(bytes)?;
-    parse_object(text)
+    json::parse(bytes).map_err(bad_request)
 }
 
 /// Parses an object that is part of a body which was parsed by [`parse`]; every error is a 400.
 pub fn parse_part<'a, T: Deserialize<'a>>(part: &'a RawValue) -> Result<T, Problem> {
-    parse_object(part.get())
-}
-
-fn parse_object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Problem> {
-    // A derived struct would also read an array of its fields' values.
-    if text.trim_ascii_start().starts_with('[') {
-        return Err(Problem::bad_request("the body is not a JSON object"));
-    }
-    serde_json::from_str(text).map_err(|error| Problem::bad_request(describe(&error)))
+    json::parse_part(part).map_err(bad_request)
 }
 
 /// The elements of a body that must be a JSON array, each as it was written; every error is a 400,
 /// and more than `count_max` of them a 413. How deep they nest is left to who parses them.
 pub fn parse_array(bytes: &[u8], count_max: usize) -> Result<Vec<&RawValue>, Problem> {
-    let text = document(bytes)?;
+    let text = json::document(bytes).map_err(bad_request)?;
     if !text.trim_ascii_start().starts_with('[') {
         return Err(Problem::bad_request("the body is not a JSON array"));
     }
@@ -113,7 +84,7 @@ pub fn parse_array(bytes: &[u8], count_max: usize) -> Result<Vec<&RawValue>, Pro
     let elements = Elements { count_max }.deserialize(&mut parser);
     let (elements, count) = elements
         .and_then(|elements| parser.end().map(|()| elements))
-        .map_err(|error| Problem::bad_request(describe(&error)))?;
+        .map_err(|error| Problem::bad_request(json::describe(&error)))?;
     if count > count_max {
         let message = format!("the array has {count} elements, and {count_max} are allowed");
         return Err(Problem::content_too_large(message));
@@ -123,88 +94,16 @@ pub fn parse_array(bytes: &[u8], count_max: usize) -> Result<Vec<&RawValue>, Pro
 
 /// 400 unless a body is JSON, of whatever kind. Nothing is kept of it, numbers of any size are fine.
 pub fn check(bytes: &[u8]) -> Result<(), Problem> {
-    let text = document(bytes)?;
-    check_depth(bytes)?;
-    serde_json::from_str::<IgnoredAny>(text)
-        .map(drop)
-        .map_err(|error| Problem::bad_request(describe(&error)))
+    json::check(bytes).map_err(bad_request)
 }
 
-/// The text of a body that may be JSON.
-fn document(bytes: &[u8]) -> Result<&str, Problem> {
-    if bytes.is_empty() {
-        return Err(Problem::bad_request("the body is empty"));
-    }
-    if bytes.starts_with(b"\xEF\xBB\xBF") {
-        return Err(Problem::bad_request(
-            "the body begins with a byte order mark",
-        ));
-    }
-    // serde_json checks only the strings it keeps, so parts that are passed through need this.
-    std::str::from_utf8(bytes).map_err(|_| Problem::bad_request("the body is not valid UTF-8"))
-}
-
-/// 400 when `bytes` nests deeper than [`DEPTH_MAX`]. serde_json's own limit does not see into a
-/// `RawValue`, which would then fail to parse where it is read.
+/// 400 when `bytes` nests deeper than [`DEPTH_MAX`].
 pub fn check_depth(bytes: &[u8]) -> Result<(), Problem> {
-    // Few bodies have so many brackets at all, and to count them is quicker than to look for strings.
-    let brackets = bytes.iter().filter(|byte| matches!(byte, b'{' | b'['));
-    if brackets.count() > DEPTH_MAX && depth(bytes) > DEPTH_MAX {
-        let message = format!("the JSON is nested deeper than {DEPTH_MAX} levels");
-        return Err(Problem::bad_request(message));
-    }
-    Ok(())
+    json::check_depth(bytes).map_err(bad_request)
 }
 
-/// Levels of objects and arrays in JSON; of anything else, a number without meaning.
-pub fn depth(json: &[u8]) -> usize {
-    let mut depth: usize = 0;
-    let mut deepest = 0;
-    let mut in_string = false;
-    let mut bytes = json.iter();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'"' => in_string = !in_string,
-            b'\\' if in_string => {
-                bytes.next();
-            }
-            b'{' | b'[' if !in_string => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
-}
-
-/// serde's message without the parts that quote a value of the body.
-fn describe(error: &serde_json::Error) -> String {
-    let (line, column) = (error.line(), error.column());
-    if error.classify() != Category::Data {
-        return format!("the body is not valid JSON, line {line} column {column}");
-    }
-    let place = format!(" at line {line} column {column}");
-    let text = error.to_string();
-    let text = text.strip_suffix(&place).unwrap_or(&text);
-    // What is expected comes from our own types and stands last; what was found stands before it.
-    let expected = text
-        .rsplit_once(", expected ")
-        .map(|(_, expected)| expected);
-    let reason = match (text.split_once('`'), expected) {
-        (Some((kind @ ("unknown field " | "missing field " | "duplicate field "), rest)), _) => {
-            let name = rest.split('`').next().unwrap_or_default();
-            let name: String = name.chars().take(NAME_CHARS_MAX).collect();
-            format!("{kind}`{name}`")
-        }
-        (Some(("unknown variant ", _)), Some(expected)) => {
-            format!("unknown variant, expected {expected}")
-        }
-        (_, Some(expected)) => format!("wrong type or value, expected {expected}"),
-        (_, None) => text.to_owned(),
-    };
-    format!("{reason}, line {line} column {column}")
+fn bad_request(reason: Invalid) -> Problem {
+    Problem::bad_request(reason.to_string())
 }
 
 #[cfg(test)]
@@ -350,13 +249,13 @@ mod tests {
             "application/json",
             "Application/JSON; Charset=\"UTF-8\"",
             "application/cloudevents+json",
+            "text/json",
         ] {
             assert!(is_json(json), "{json}");
         }
         for other in [
             "",
             "text/plain",
-            "text/json",
             "application/jsonx",
             "application/json; charset=latin1",
         ] {

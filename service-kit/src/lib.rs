@@ -11,7 +11,6 @@ mod config;
 mod connection;
 mod descriptors;
 pub mod guard;
-pub mod header_text;
 pub mod healthcheck;
 pub mod json;
 mod leaving;

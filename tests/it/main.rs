@@ -38,6 +38,7 @@ mod metrics;
 mod network;
 mod overload;
 mod panics;
+mod producers;
 mod publisher;
 mod python;
 mod rabbitmq_away;

@@ -11,6 +11,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
+use event::{structured, trace::Trace};
 use futures_util::{StreamExt as _, stream};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -21,7 +22,6 @@ use self::sequence::Sequence;
 use crate::{
     App, cloud_event, idempotency,
     publication::{PUBLISHED, Publication},
-    traceparent,
 };
 
 /// Most events of a batch.
@@ -48,10 +48,10 @@ pub(super) async fn publish(
             "a batch takes no Idempotency-Key: the id of each event says that it is the same one",
         ));
     }
-    let traceparent = traceparent::read(headers);
+    let trace = Trace::read(headers);
     let items: Vec<_> = json::parse_array(body, EVENTS_MAX)?
         .into_iter()
-        .map(|item| read(body, item.get().as_bytes(), traceparent.as_deref()))
+        .map(|item| read(body, item.get().as_bytes(), trace.as_ref()))
         .collect();
     let deadline = Instant::now() + app.publish_timeout;
     let checked = stream::iter(items)
@@ -67,10 +67,10 @@ pub(super) async fn publish(
     Ok(answer(&outcomes))
 }
 
-fn read(body: &Bytes, item: &[u8], traceparent: Option<&str>) -> Result<Publication, Refused> {
+fn read(body: &Bytes, item: &[u8], trace: Option<&Trace>) -> Result<Publication, Refused> {
     let mut publication = cloud_event::read_structured(body, item)
-        .map_err(|problem| (cloud_event::id_of(item), problem))?;
-    publication.carry_on(traceparent);
+        .map_err(|problem| (structured::id_of(item), problem))?;
+    publication.carry_on(trace);
     Ok(publication)
 }
 

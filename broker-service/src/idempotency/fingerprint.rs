@@ -1,8 +1,9 @@
 //! What tells apart two requests with one key.
 
+use event::trace::{TRACEPARENT, TRACESTATE};
 use sha2::{Digest as _, Sha256};
 
-use crate::{publication::Publication, traceparent};
+use crate::publication::Publication;
 
 /// SHA-256 of the event, byte for byte, without what was made
 /// here for this request.
@@ -35,7 +36,7 @@ impl Fingerprint {
         add(&event.data);
         for (name, value) in &event.extensions {
             // Each attempt may be a trace of its own.
-            if name != traceparent::NAME {
+            if name != TRACEPARENT && name != TRACESTATE {
                 add(name.as_bytes());
                 add(value.as_bytes());
             }
@@ -46,6 +47,8 @@ impl Fingerprint {
 
 #[cfg(test)]
 mod tests {
+    use event::trace::Trace;
+
     use super::*;
 
     fn fingerprint(change: impl Fn(&mut Publication)) -> Fingerprint {
@@ -72,7 +75,10 @@ mod tests {
         for change in changes {
             assert!(first != fingerprint(change));
         }
-        let traced = |other: &mut Publication| other.carry_on(Some("00-1-2-01"));
+        let traced = |other: &mut Publication| {
+            let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+            other.carry_on(Trace::new(parent, "a=1").as_ref());
+        };
         assert!(first == fingerprint(traced));
     }
 

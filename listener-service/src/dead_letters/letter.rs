@@ -24,6 +24,8 @@ pub(super) struct Attributes {
     time: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_encoding: Option<String>,
     extensions: BTreeMap<String, String>,
 }
 
@@ -37,6 +39,7 @@ impl Attributes {
             subject: self.subject,
             time: self.time,
             content_type: self.content_type,
+            content_encoding: self.content_encoding,
             extensions: self.extensions,
             data,
         }
@@ -106,6 +109,7 @@ pub(super) fn new_letter(
             subject: event.subject,
             time: event.time,
             content_type: event.content_type,
+            content_encoding: event.content_encoding,
             extensions: event.extensions,
         },
     };

@@ -7,13 +7,18 @@ use serde::Deserialize;
 use url::Url;
 
 use super::{Environment, fields::Fields};
-use crate::{http_client::bearer, signing::SigningSecret, target::TargetConfig, template::expand};
+use crate::{
+    http_client::bearer,
+    signing::SigningSecret,
+    target::{Mode, TargetConfig},
+    template::expand,
+};
 
 const TIMEOUT_MAX: Duration = Duration::from_secs(10 * 60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const SECRETS_MAX: usize = 8;
 /// What a delivery says itself.
-const OWN_HEADERS: [&str; 8] = [
+const OWN_HEADERS: [&str; 9] = [
     "content-type",
     "content-length",
     "content-encoding",
@@ -22,6 +27,7 @@ const OWN_HEADERS: [&str; 8] = [
     "connection",
     "idempotency-key",
     "traceparent",
+    "tracestate",
 ];
 const OWN_PREFIXES: [&str; 3] = ["ce-", "webhook-", "x-gw-"];
 
@@ -85,6 +91,11 @@ pub(super) fn read(fields: &mut Fields<'_>, environment: &Environment<'_>) -> Op
             .map(|template| expand(template, variable)?.parse())
             .collect::<Result<Vec<SigningSecret>, String>>()
     });
+    let mode = fields.optional("mode", |mode: String| match mode.as_str() {
+        "binary" => Ok(Mode::Binary),
+        "structured" => Ok(Mode::Structured),
+        _ => Err("it must be binary or structured".to_owned()),
+    });
     let http2 = fields.optional("http2", Ok).unwrap_or(false);
     let mut headers = headers.unwrap_or_default();
     if token.is_some() && headers.contains_key(AUTHORIZATION) {
@@ -111,6 +122,7 @@ pub(super) fn read(fields: &mut Fields<'_>, environment: &Environment<'_>) -> Op
         headers,
         signing_secrets: secrets.unwrap_or_default(),
         http2,
+        mode: mode.unwrap_or_default(),
     })
 }
 

@@ -97,6 +97,7 @@ fn target(url: &str) -> Target {
         headers: HeaderMap::new(),
         signing_secrets: Vec::new(),
         http2: false,
+        mode: Mode::Binary,
     };
     Target::new(&config).unwrap()
 }

@@ -2,9 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use event::media_type::is_json;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use service_kit::json::{self, is_json};
+use service_kit::json;
 
 use crate::event::Data;
 

@@ -5,13 +5,12 @@ use std::collections::HashMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
+use event::time;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use service_kit::json;
 use service_kit::problem::Problem;
 
-use crate::cloud_event::parse_rfc3339;
 use crate::dead_letter::{DeadLetter, Message, death, event_id, id, storable};
 use crate::event::{Data, TEXT_BYTES_MAX};
 
@@ -58,6 +57,8 @@ struct Attributes {
     _time: Option<String>,
     #[serde(rename = "content_type")]
     _content_type: Option<String>,
+    #[serde(rename = "content_encoding")]
+    _content_encoding: Option<String>,
     #[serde(rename = "extensions")]
     _extensions: HashMap<String, String>,
 }
@@ -99,7 +100,7 @@ pub(crate) fn read(body: &[u8]) -> Result<DeadLetter, Problem> {
 
 /// These times come from headers of a message, which its producer may have made up.
 fn time_us(text: &str) -> Option<i64> {
-    parse_rfc3339(text).map(Timestamp::as_microsecond)
+    time::microseconds(text)
 }
 
 #[cfg(test)]

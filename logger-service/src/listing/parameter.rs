@@ -1,10 +1,10 @@
 //! The parameters of a query. An empty value counts as absent, as forms send it; every fault is a
 //! 400 that names the parameter.
 
+use event::time;
 use jiff::Timestamp;
 use service_kit::problem::Problem;
 
-use crate::cloud_event::parse_rfc3339;
 use crate::event::check_text;
 use crate::listing::{Cursor, Fingerprint};
 
@@ -59,7 +59,8 @@ pub(crate) fn time(parameter: &str, value: &str) -> Result<Option<Timestamp>, Pr
             "the parameter {parameter} is not an RFC 3339 timestamp, such as 2026-01-31T23:59:59Z"
         )
     };
-    parse_rfc3339(value)
+    time::microseconds(value)
+        .map(|time| Timestamp::from_microsecond(time).unwrap_or(Timestamp::MAX))
         .map(Some)
         .ok_or_else(|| Problem::bad_request(fault()))
 }

@@ -5,9 +5,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use event::binary;
 use jiff::Timestamp;
 use serde::Serialize;
-use service_kit::json::check_encoding;
 use service_kit::posted::Posted;
 use service_kit::problem::Problem;
 
@@ -37,11 +37,11 @@ pub(super) async fn create(
 }
 
 fn read(headers: &HeaderMap, body: &Bytes) -> Result<Event, Problem> {
-    check_encoding(headers)?;
     let received_at = Timestamp::now();
-    if cloud_event::is_delivery(headers) {
+    if binary::is_binary(headers) {
         cloud_event::read(headers, body, received_at)
     } else {
+        // Of what is no delivery the body is read.
         plain::read(headers, body, received_at)
     }
 }

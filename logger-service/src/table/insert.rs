@@ -112,6 +112,7 @@ fn bind<'q>(query: AnyQuery<'q>, event: &Event) -> AnyQuery<'q> {
         .bind(text)
         .bind(bytes)
         .bind(event.attributes.as_str())
+        .bind(event.content_encoding.as_deref())
 }
 
 type AnyQuery<'q> = Query<'q, Any, AnyArguments>;

@@ -122,6 +122,7 @@ fn event(row: &AnyRow) -> Result<Event, sqlx::Error> {
         content_type: row.try_get(7)?,
         data: Data::from_columns(row.try_get(8)?, row.try_get(9)?),
         attributes: row.try_get(10)?,
+        content_encoding: row.try_get(11)?,
     })
 }
 

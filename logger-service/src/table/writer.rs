@@ -173,6 +173,7 @@ mod tests {
             time_us: None,
             received_at_us: 0,
             content_type: None,
+            content_encoding: None,
             data: Data::Text(id.to_owned()),
             attributes: "{}".to_owned(),
         };

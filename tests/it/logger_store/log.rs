@@ -47,6 +47,21 @@ pub async fn a_delivered_event_is_given_back_as_it_came(site: Site) {
     assert_eq!(event["attributes"], attributes);
     let listing = logger.get("/logs").await;
     assert!(listing.text.contains(&answer.text), "{}", listing.text);
+
+    // Compressed data is kept as it came, and says so.
+    let mut packed = headers.to_vec();
+    packed.retain(|(name, _)| !matches!(*name, "ce-id" | "ce-time"));
+    packed.extend([
+        ("ce-id", "packed"),
+        ("ce-time", "9999-12-31T23:59:59Z"),
+        ("content-encoding", "GZIP"),
+    ]);
+    let answer = logger.post(&packed, "packed").await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    let event = logger.get("/logs/packed").await.json();
+    assert_eq!(event["content_encoding"], "gzip");
+    assert_eq!(event["data_base64"], "cGFja2Vk");
+    assert_eq!(event["time"], "9999-12-31T23:59:59Z");
 }
 
 pub async fn a_plain_entry_needs_no_cloudevents(site: Site) {

@@ -10,7 +10,7 @@ const MEMBERS_MAX: usize = 128;
 
 /// Members by name. A name that comes twice is an error: receivers would read one or the other.
 #[derive(Debug)]
-pub(super) struct Members<'a>(pub(super) BTreeMap<String, &'a RawValue>);
+pub(crate) struct Members<'a>(pub(crate) BTreeMap<String, &'a RawValue>);
 
 impl<'a> Deserialize<'a> for Members<'a> {
     fn deserialize<D: Deserializer<'a>>(parser: D) -> Result<Self, D::Error> {

@@ -1,17 +1,14 @@
 //! What the value of an attribute may be (CloudEvents 1.0, 2.4, "Type System", and 3).
 
-use event::Event;
-use service_kit::problem::Problem;
-
-use crate::media_type;
+use crate::{Event, Invalid, media_type, time};
 
 /// The specification recommends 20. A header of AMQP and of HTTP could have more than this.
 const NAME_BYTES_MAX: usize = 64;
 /// As much as logger-service stores.
 const VALUE_BYTES_MAX: usize = 1024;
 
-/// 400 unless this can be the name of an attribute.
-pub(super) fn check_name(name: &str) -> Result<(), Problem> {
+/// Refused unless this can be the name of an attribute.
+pub fn check_name(name: &str) -> Result<(), Invalid> {
     let is_name = name
         .bytes()
         .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
@@ -27,8 +24,8 @@ pub(super) fn check_name(name: &str) -> Result<(), Problem> {
     ))
 }
 
-/// 400 unless the attribute `name` can have this value.
-pub(super) fn check(name: &str, value: &str) -> Result<(), Problem> {
+/// Refused unless the attribute `name` can have this value.
+pub fn check(name: &str, value: &str) -> Result<(), Invalid> {
     if value.len() > VALUE_BYTES_MAX {
         let most = format!("has more than {VALUE_BYTES_MAX} bytes");
         return Err(wrong(name, &most));
@@ -41,7 +38,7 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), Problem> {
         "type" | "subject" if value.is_empty() => "must not be empty",
         "source" if !is_uri_reference(value) => "must be a URI-reference, and not empty",
         "dataschema" if !is_uri(value) => "must be a URI with a scheme",
-        "time" if !is_timestamp(value) => "must be an RFC 3339 timestamp",
+        "time" if !time::is_rfc3339(value) => "must be an RFC 3339 timestamp",
         "datacontenttype" if !media_type::is_media_type(value) => {
             "must be a media type of at most 255 bytes"
         }
@@ -50,14 +47,14 @@ pub(super) fn check(name: &str, value: &str) -> Result<(), Problem> {
     Err(wrong(name, reason))
 }
 
-/// 400 with the name of an attribute and never its value.
-pub(super) fn wrong(name: &str, reason: &str) -> Problem {
+/// A refusal with the name of an attribute and never its value.
+pub fn wrong(name: &str, reason: &str) -> Invalid {
     let name: String = name.chars().take(NAME_BYTES_MAX).collect();
-    Problem::bad_request(format!("the attribute {} {reason}", name.escape_default()))
+    Invalid::new(format!("the attribute {} {reason}", name.escape_default()))
 }
 
 /// Bytes of a value as the value of a header (CloudEvents HTTP binding, 3.1.3.2).
-pub(super) fn header_bytes(value: &str) -> usize {
+pub(crate) fn header_bytes(value: &str) -> usize {
     let encoded = |byte: u8| !matches!(byte, b'!'..=b'~') || matches!(byte, b'"' | b'%');
     value
         .bytes()
@@ -72,7 +69,7 @@ fn is_disallowed(char: char) -> bool {
 }
 
 /// RFC 3986, 4.1, as far as the characters tell.
-fn is_uri_reference(text: &str) -> bool {
+pub(crate) fn is_uri_reference(text: &str) -> bool {
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
         let allowed = match byte {
@@ -90,7 +87,7 @@ fn is_uri_reference(text: &str) -> bool {
 }
 
 /// A reference with a scheme (RFC 3986, 3.1). A fragment is let through, as schemas often have one.
-fn is_uri(text: &str) -> bool {
+pub(crate) fn is_uri(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once(':') else {
         return false;
     };
@@ -99,33 +96,6 @@ fn is_uri(text: &str) -> bool {
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
         && is_uri_reference(rest)
-}
-
-/// RFC 3339, 5.6: date and time in full, and an offset.
-fn is_timestamp(text: &str) -> bool {
-    let Some((seconds, rest)) = text.split_at_checked("2026-01-02T03:04:05".len()) else {
-        return false;
-    };
-    let shape = |text: &str| {
-        let of = |byte: u8| {
-            if byte.is_ascii_digit() {
-                '0'
-            } else {
-                byte.to_ascii_uppercase().into()
-            }
-        };
-        text.bytes().map(of).collect::<String>()
-    };
-    let offset = match rest.strip_prefix('.') {
-        Some(fraction) if fraction.starts_with(|first: char| first.is_ascii_digit()) => {
-            fraction.trim_start_matches(|digit: char| digit.is_ascii_digit())
-        }
-        Some(_) => return false,
-        None => rest,
-    };
-    shape(seconds) == "0000-00-00T00:00:00"
-        && matches!(&*shape(offset), "Z" | "+00:00" | "-00:00")
-        && text.parse::<jiff::Timestamp>().is_ok()
 }
 
 #[cfg(test)]
@@ -139,8 +109,7 @@ mod tests {
         }
         for value in bad {
             let problem = check(name, value).unwrap_err();
-            assert_eq!(problem.status(), 400, "{value:?}");
-            assert!(problem.message().contains(name), "{problem:?}");
+            assert!(problem.to_string().contains(name), "{problem:?}");
         }
     }
 
@@ -185,34 +154,6 @@ mod tests {
             "dataschema",
             common,
             &[wrong, &["/a", "a", ":a", "1a:b", "a:"]].concat(),
-        );
-    }
-
-    #[test]
-    fn times_are_rfc_3339() {
-        all(
-            "time",
-            &[
-                "2026-01-02T03:04:05Z",
-                "2026-01-02t03:04:05.123456789z",
-                "2026-01-02T03:04:05.5+01:00",
-                "1900-01-02T03:04:05-23:59",
-            ],
-            &[
-                "",
-                "yesterday",
-                "2026-01-02",
-                "2026-01-02T03:04:05",
-                "2026-01-02 03:04:05Z",
-                "2026-01-02T03:04Z",
-                "2026-13-02T03:04:05Z",
-                "2026-01-02T25:04:05Z",
-                "2026-01-02T03:04:05+0100",
-                "2026-01-02T03:04:05.Z",
-                "2026-01-02T03:04:05,5Z",
-                "2026-01-02T03:04:05+01:00[Europe/Paris]",
-                "2026-01-02T03:04:05é",
-            ],
         );
     }
 

@@ -1,11 +1,17 @@
 //! Events of all kinds, as they should be and damaged.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use proptest::{collection::btree_map, option, prelude::*};
 use serde_json::{Map, Value};
 
-use super::*;
+use crate::{
+    Event,
+    attributes::SPEC_VERSION,
+    binary,
+    structured::{self, id_of},
+};
 
 /// Text without what the specification excludes, of all scripts.
 fn text() -> impl Strategy<Value = String> {
@@ -44,7 +50,7 @@ prop_compose! {
     ) -> Event {
         let mut extensions = extensions;
         extensions.extend(dataschema.map(|schema| ("dataschema".to_owned(), schema)));
-        Event { id, event_type, source, subject, time, content_type, extensions, data }
+        Event { id, event_type, source, subject, time, content_type, content_encoding: None, extensions, data }
     }
 }
 
@@ -66,7 +72,7 @@ fn attributes(event: &Event) -> Vec<(String, String)> {
 }
 
 /// As an SDK writes it; JSON goes in as the text that it is.
-fn structured(event: &Event) -> Bytes {
+fn as_structured(event: &Event) -> Bytes {
     let members = attributes(event);
     let mut members: Map<_, _> = members
         .into_iter()
@@ -92,10 +98,14 @@ fn structured(event: &Event) -> Bytes {
     Bytes::from(text)
 }
 
-fn binary(event: &Event) -> HeaderMap {
+fn as_binary(event: &Event) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in attributes(event) {
-        let encoded: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let encoded: String = match name.as_str() {
+            // What may be in a URI is never encoded.
+            "source" | "dataschema" => value.replace('%', "%25"),
+            _ => value.bytes().map(|byte| format!("%{byte:02X}")).collect(),
+        };
         headers.insert(
             HeaderName::try_from(format!("ce-{name}")).unwrap(),
             HeaderValue::try_from(encoded).unwrap(),
@@ -110,16 +120,24 @@ fn binary(event: &Event) -> HeaderMap {
 proptest! {
     #[test]
     fn a_structured_event_is_read_as_it_was_written(event in event()) {
-        let body = structured(&event);
-        let read = read_structured(&body, &body).unwrap();
+        let body = as_structured(&event);
+        let read = structured::read(&body, &body).unwrap();
         prop_assert_eq!(id_of(&body), Some(event.id.clone()));
-        prop_assert_eq!(read.event, event);
+        prop_assert_eq!(read, event);
     }
 
     #[test]
     fn a_binary_event_is_read_as_it_was_written(event in event()) {
-        let read = read_binary(&binary(&event), event.data.clone()).unwrap();
-        prop_assert_eq!(read.event, event);
+        let read = binary::read(&as_binary(&event), event.data.clone()).unwrap();
+        prop_assert_eq!(read, event);
+    }
+
+    #[test]
+    fn what_is_written_is_read(event in event()) {
+        let body = structured::write(&event);
+        prop_assert_eq!(&structured::read(&body, &body).unwrap(), &event);
+        let headers = binary::write(&event);
+        prop_assert_eq!(&binary::read(&headers, event.data.clone()).unwrap(), &event);
     }
 
     #[test]
@@ -128,7 +146,7 @@ proptest! {
         damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         cut in option::weighted(0.2, any::<prop::sample::Index>()),
     ) {
-        let mut body = structured(&event).to_vec();
+        let mut body = as_structured(&event).to_vec();
         for (at, byte) in damage {
             let at = at.index(body.len());
             body[at] = byte;
@@ -137,9 +155,8 @@ proptest! {
             body.truncate(cut.index(body.len()));
         }
         let body = Bytes::from(body);
-        match read_structured(&body, &body) {
-            Ok(read) => prop_assert!(!read.event.id.is_empty()),
-            Err(problem) => prop_assert_eq!(problem.status(), 400),
+        if let Ok(read) = structured::read(&body, &body) {
+            prop_assert!(!read.id.is_empty());
         }
     }
 
@@ -152,11 +169,9 @@ proptest! {
         ],
         event in event(),
     ) {
-        let mut body = String::from_utf8(structured(&event).to_vec()).unwrap();
+        let mut body = String::from_utf8(as_structured(&event).to_vec()).unwrap();
         body.insert_str(1, &format!("\"{name}\":{value},"));
         let body = Bytes::from(body);
-        if let Err(problem) = read_structured(&body, &body) {
-            prop_assert_eq!(problem.status(), 400);
-        }
+        let _ = structured::read(&body, &body);
     }
 }

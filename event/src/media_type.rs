@@ -1,11 +1,11 @@
 //! Media types, of requests and of the data of events.
 
 /// Most bytes of a media type: AMQP carries it as a short string (AMQP 0-9-1, 4.2.5.3).
-pub(crate) const BYTES_MAX: usize = 255;
+pub const BYTES_MAX: usize = 255;
 
 /// Whether a text has the form of a media type with or without parameters (RFC 9110, 8.3.1) and
 /// fits AMQP and a header.
-pub(crate) fn is_media_type(text: &str) -> bool {
+pub fn is_media_type(text: &str) -> bool {
     let Some((kind, subtype)) = essence(text).split_once('/') else {
         return false;
     };
@@ -20,12 +20,12 @@ pub(crate) fn is_media_type(text: &str) -> bool {
 }
 
 /// Type and subtype, without parameters.
-pub(crate) fn essence(text: &str) -> &str {
+pub fn essence(text: &str) -> &str {
     text.split(';').next().unwrap_or_default().trim()
 }
 
 /// Whether data of this type is JSON (CloudEvents JSON format, 3.1.1): `*/json` or `*/*+json`.
-pub(crate) fn declares_json(text: &str) -> bool {
+pub fn declares_json(text: &str) -> bool {
     let subtype = essence(text).split_once('/').map(|(_, subtype)| subtype);
     subtype.is_some_and(|subtype| {
         let suffix = subtype.rsplit('+').next().unwrap_or_default();
@@ -33,9 +33,14 @@ pub(crate) fn declares_json(text: &str) -> bool {
     })
 }
 
+/// Whether data of this type is JSON that can be read here: JSON by its type, in UTF-8.
+pub fn is_json(text: &str) -> bool {
+    declares_json(text) && is_utf8(text)
+}
+
 /// Whether text of this type is UTF-8, as it is unless a charset says otherwise. US-ASCII is a part
 /// of it.
-pub(crate) fn is_utf8(text: &str) -> bool {
+pub fn is_utf8(text: &str) -> bool {
     let mut parameters = text.split(';').skip(1).map(str::trim);
     parameters.all(|parameter| match parameter.split_once('=') {
         Some((name, value)) if name.eq_ignore_ascii_case("charset") => {

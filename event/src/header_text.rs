@@ -1,13 +1,21 @@
 //! Text in HTTP header values, by the rules of the CloudEvents HTTP binding, section 3.1.3.2.
 
-use axum::http::HeaderValue;
-use percent_encoding::percent_decode;
+use http::HeaderValue;
+use percent_encoding::percent_decode_str;
 
-/// Undoes quotes, then one round of percent-encoding. `None` if the result is not UTF-8.
+/// Undoes quotes, then one round of percent-encoding. What is no encoded UTF-8 was not encoded, as
+/// with many SDKs, and stays as it is. `None` if it is not UTF-8 either.
 pub fn decode(value: &HeaderValue) -> Option<String> {
-    let unquoted = unquote(value.as_bytes());
-    let decoded = percent_decode(&unquoted).decode_utf8().ok()?;
-    Some(decoded.into_owned())
+    let raw = raw(value)?;
+    match percent_decode_str(&raw).decode_utf8() {
+        Ok(decoded) => Some(decoded.into_owned()),
+        Err(_) => Some(raw),
+    }
+}
+
+/// Undoes quotes. `None` if the text is not UTF-8.
+pub fn raw(value: &HeaderValue) -> Option<String> {
+    String::from_utf8(unquote(value.as_bytes())).ok()
 }
 
 /// The binding no longer writes quoted strings, but requires readers to accept them.
@@ -41,10 +49,11 @@ mod tests {
             ("100%", "100%"),
             ("%2520", "%20"),
             ("é", "é"),
+            ("50%ff", "50%ff"),
         ] {
             let value = HeaderValue::from_bytes(encoded.as_bytes()).unwrap();
             assert_eq!(decode(&value).as_deref(), Some(text), "{encoded}");
         }
-        assert_eq!(decode(&HeaderValue::from_static("%ff")), None);
+        assert_eq!(decode(&HeaderValue::from_bytes(b"\xff").unwrap()), None);
     }
 }

@@ -1,0 +1,381 @@
+//! One event over HTTP in binary mode: the attributes are headers with the prefix `ce-`, the body is
+//! the data as it is (CloudEvents HTTP binding, 3.1).
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+
+use crate::{
+    Attributes, Event, Invalid, attribute, attributes, header_text, json, media_type, trace,
+};
+
+/// The header with the event's id.
+pub const ID: HeaderName = HeaderName::from_static("ce-id");
+/// Number of the attempt, from 1. The listener of this suite sends it, which encodes every value.
+pub const ATTEMPT: HeaderName = HeaderName::from_static("x-gw-attempt");
+
+const PREFIX: &str = "ce-";
+const CONTENT_TYPE: &str = "datacontenttype";
+/// What a header value must not hold as it is (3.1.3.2).
+const HEADER_VALUE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+
+/// Whether these headers hold attributes of an event.
+pub fn is_binary(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| name.as_str().starts_with(PREFIX))
+}
+
+/// Reads an event of a producer. Without a Content-Type nothing is said of the data.
+///
+/// # Errors
+/// Names the attribute that is missing or wrong, or says why the data is no JSON.
+pub fn read(headers: &HeaderMap, body: Bytes) -> Result<Event, Invalid> {
+    let mut attributes = read_attributes(headers)?;
+    if let Some(value) = headers.get(header::CONTENT_TYPE) {
+        let text = value.to_str().map_err(|_| not_text(CONTENT_TYPE))?;
+        if media_type::is_json(text) && !body.is_empty() {
+            json::check(&body)?;
+        }
+        attributes.insert(CONTENT_TYPE.to_owned(), text.to_owned());
+    }
+    attributes::into_event(attributes, body)
+}
+
+/// The attributes in these headers, with whatever values.
+///
+/// # Errors
+/// Names the attribute that is not text, or there more than once.
+pub fn read_attributes(headers: &HeaderMap) -> Result<Attributes, Invalid> {
+    let all_encoded = headers.contains_key(ATTEMPT);
+    let mut attributes = Attributes::new();
+    for (header, value) in headers {
+        let Some(name) = header.as_str().strip_prefix(PREFIX) else {
+            continue;
+        };
+        if name == CONTENT_TYPE {
+            return Err(attribute::wrong(name, "is the header Content-Type here"));
+        }
+        let text = match name {
+            "source" | "dataschema" if !all_encoded => uri(name, value),
+            _ => header_text::decode(value),
+        };
+        let text = text.ok_or_else(|| not_text(name))?;
+        if attributes.insert(name.to_owned(), text).is_some() {
+            return Err(attribute::wrong(name, "is given more than once"));
+        }
+    }
+    Ok(attributes)
+}
+
+/// Many SDKs do not encode, and a URI has percent signs of its own. So it is decoded only where all
+/// of them are encoded ones and a URI comes out: one valid URI never becomes another.
+fn uri(name: &str, value: &HeaderValue) -> Option<String> {
+    let raw = header_text::raw(value)?;
+    let percents = raw.matches('%').count();
+    if percents > 0 && percents == raw.matches("%25").count() {
+        let decoded = raw.replace("%25", "%");
+        if attribute::check(name, &decoded).is_ok() {
+            return Some(decoded);
+        }
+    }
+    Some(raw)
+}
+
+fn not_text(name: &str) -> Invalid {
+    attribute::wrong(name, "is not text")
+}
+
+/// The headers of a request with this event, whose body is the data as it is.
+pub fn write(event: &Event) -> HeaderMap {
+    let mut values = Values::of(event);
+    // First, so that none takes the place of what follows: names of headers know no case.
+    for (name, value) in &event.extensions {
+        // An attribute whose name is no header name cannot travel in this mode.
+        if let Ok(name) = HeaderName::try_from(format!("ce-{name}")) {
+            values.add(name, value);
+        }
+    }
+    values.add(HeaderName::from_static("ce-specversion"), "1.0");
+    values.add(ID, &event.id);
+    values.add(HeaderName::from_static("ce-type"), &event.event_type);
+    values.add(HeaderName::from_static("ce-source"), &event.source);
+    if let Some(subject) = &event.subject {
+        values.add(HeaderName::from_static("ce-subject"), subject);
+    }
+    if let Some(time) = &event.time {
+        values.add(HeaderName::from_static("ce-time"), time);
+    }
+    values.add_trace(event);
+    let mut headers = values.into_map();
+    let of_the_data = [
+        (header::CONTENT_TYPE, &event.content_type),
+        (header::CONTENT_ENCODING, &event.content_encoding),
+    ];
+    for (name, value) in of_the_data {
+        let value = value.as_deref().map(HeaderValue::from_str);
+        if let Some(Ok(value)) = value {
+            headers.insert(name, value);
+        }
+    }
+    headers
+}
+
+/// The headers that tell tracing libraries which trace an event belongs to, whatever its mode.
+pub fn write_trace(event: &Event) -> HeaderMap {
+    let mut values = Values::of(event);
+    values.add_trace(event);
+    values.into_map()
+}
+
+/// The id of an event as the value of a header.
+pub fn id(event: &Event) -> Option<HeaderValue> {
+    let encoded = utf8_percent_encode(&event.id, HEADER_VALUE).to_string();
+    HeaderValue::try_from(encoded).ok()
+}
+
+/// Headers in the making. Their values lie in one buffer: a client copies the headers of a request
+/// more than once, and to copy a part of a buffer takes no memory.
+struct Values {
+    buffer: BytesMut,
+    /// With the end of its value.
+    names: Vec<(HeaderName, usize)>,
+}
+
+impl Values {
+    /// With room for those of `event` that need no encoding.
+    fn of(event: &Event) -> Self {
+        let optional = [&event.subject, &event.time];
+        // Those of a trace are there twice.
+        let extensions = event.extensions.values().map(|value| 2 * value.len());
+        let bytes = [&event.id, &event.event_type, &event.source]
+            .into_iter()
+            .chain(optional.into_iter().flatten())
+            .map(String::len)
+            .chain(extensions)
+            .sum::<usize>();
+        Self {
+            buffer: BytesMut::with_capacity(bytes + 16),
+            names: Vec::with_capacity(8 + event.extensions.len()),
+        }
+    }
+
+    fn add(&mut self, name: HeaderName, value: &str) {
+        for part in utf8_percent_encode(value, HEADER_VALUE) {
+            self.buffer.extend_from_slice(part.as_bytes());
+        }
+        self.names.push((name, self.buffer.len()));
+    }
+
+    /// Under their plain names: that is where tracing libraries look.
+    fn add_trace(&mut self, event: &Event) {
+        for name in [trace::TRACEPARENT, trace::TRACESTATE] {
+            if let Some(value) = event.extensions.get(name) {
+                self.add(HeaderName::from_static(name), value);
+            }
+        }
+    }
+
+    fn into_map(self) -> HeaderMap {
+        // Room for those that are added later as well.
+        let mut headers = HeaderMap::with_capacity(self.names.len() + 8);
+        let mut buffer = self.buffer.freeze();
+        let mut begin = 0;
+        for (name, end) in self.names {
+            let value = buffer.split_to(end - begin);
+            begin = end;
+            if let Ok(value) = HeaderValue::from_maybe_shared(value) {
+                headers.insert(name, value);
+            }
+        }
+        headers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(extra: &[(&'static str, &[u8])]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("ce-specversion", "1.0"),
+            ("ce-id", "1"),
+            ("ce-type", "order.placed"),
+            ("ce-source", "/shop"),
+        ] {
+            headers.insert(name, value.parse().unwrap());
+        }
+        for (name, value) in extra {
+            headers.insert(*name, (*value).try_into().unwrap());
+        }
+        headers
+    }
+
+    fn refusal(headers: &HeaderMap, body: &'static [u8]) -> Invalid {
+        read(headers, Bytes::from_static(body)).unwrap_err()
+    }
+
+    #[test]
+    fn values_are_decoded() {
+        let headers = headers(&[
+            ("ce-subject", b"Euro%20%E2%82%AC"),
+            ("ce-tenant", b"\"a b\""),
+            ("ce-dataschema", b"https://example.com/s#a"),
+            ("content-type", b"application/json"),
+            ("x-other", b"ignored"),
+        ]);
+        let body = Bytes::from_static(b" 1e400");
+        let event = read(&headers, body.clone()).unwrap();
+        assert_eq!(event.subject.as_deref(), Some("Euro \u{20ac}"));
+        assert_eq!(event.extensions["tenant"], "a b");
+        assert_eq!(event.extensions["dataschema"], "https://example.com/s#a");
+        assert_eq!(event.extensions.len(), 2);
+        assert_eq!(event.content_type.as_deref(), Some("application/json"));
+        assert_eq!((event.time, event.data), (None, body));
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        for missing in ["specversion", "id", "type", "source"] {
+            let mut headers = headers(&[]);
+            headers.remove(format!("ce-{missing}"));
+            let problem = refusal(&headers, b"");
+            assert_eq!(
+                problem.to_string(),
+                format!("the attribute {missing} is missing")
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let long = [b'x'; 1025];
+        let cases: [(&str, &[u8]); 12] = [
+            ("ce-specversion", b"0.3"),
+            ("ce-id", b""),
+            ("ce-id", b"%00"),
+            ("ce-id", &long[..256]),
+            ("ce-source", b"a b"),
+            ("ce-subject", b"\xff"),
+            ("ce-subject", &long),
+            ("ce-time", b"now"),
+            ("ce-dataschema", b"x"),
+            ("ce-bad-name", b"x"),
+            ("ce-datacontenttype", b"a/b"),
+            ("ce-data", b"x"),
+        ];
+        for (name, value) in cases {
+            let problem = refusal(&headers(&[(name, value)]), b"");
+            assert!(
+                problem.to_string().contains(&name["ce-".len()..]),
+                "{problem:?}"
+            );
+        }
+        let mut twice = headers(&[]);
+        twice.append("ce-id", "2".parse().unwrap());
+        assert!(
+            refusal(&twice, b"")
+                .to_string()
+                .contains("id is given more")
+        );
+    }
+
+    #[test]
+    fn data_is_what_its_type_says() {
+        let json = headers(&[("content-type", b"application/json")]);
+        assert!(read(&json, Bytes::from_static(b"{")).is_err());
+        assert!(read(&json, Bytes::new()).unwrap().data.is_empty());
+        let none = read(&headers(&[]), Bytes::from_static(b"x")).unwrap();
+        assert_eq!(none.content_type, None);
+        let other = headers(&[("content-type", b"application/json; charset=utf-16")]);
+        assert!(read(&other, Bytes::from_static(b"\xff\xfe")).is_ok());
+        let wrong = headers(&[("content-type", b"json")]);
+        assert!(
+            refusal(&wrong, b"{}")
+                .to_string()
+                .contains("datacontenttype")
+        );
+    }
+
+    #[test]
+    fn one_uri_never_becomes_another() {
+        for (sent, expected) in [
+            ("https://x.example/a%20b", "https://x.example/a%20b"),
+            ("https://x.example/a%2520b", "https://x.example/a%20b"),
+            ("/a%2Fb", "/a%2Fb"),
+            ("/a%252Fb", "/a%2Fb"),
+            ("/100%25", "/100%25"),
+            ("/100%2525", "/100%25"),
+            ("/a%25zz", "/a%25zz"),
+            ("/a%20%2520", "/a%20%2520"),
+            ("\"/quoted\"", "/quoted"),
+        ] {
+            let read = read(&headers(&[("ce-source", sent.as_bytes())]), Bytes::new());
+            assert_eq!(read.unwrap().source, expected, "{sent}");
+        }
+        // This suite encodes all, also of what is no URI.
+        let ours = headers(&[("ce-source", b"amqp:%C3%A9%20x"), ("x-gw-attempt", b"1")]);
+        assert_eq!(read_attributes(&ours).unwrap()["source"], "amqp:\u{e9} x");
+    }
+
+    #[test]
+    fn text_that_was_not_encoded_is_taken_as_it_is() {
+        for (sent, expected) in [
+            ("50% off", "50% off"),
+            ("50%ff", "50%ff"),
+            ("100%", "100%"),
+            ("Größe", "Größe"),
+            ("Gr%C3%B6%C3%9Fe", "Größe"),
+        ] {
+            let read = read(&headers(&[("ce-subject", sent.as_bytes())]), Bytes::new());
+            assert_eq!(read.unwrap().subject.as_deref(), Some(expected), "{sent}");
+        }
+    }
+
+    #[test]
+    fn attributes_travel_as_encoded_headers() {
+        let key = "order.placed".parse().unwrap();
+        let mut event = Event::new(&key, "/shop", "application/json", Bytes::from_static(b"{}"));
+        event.subject = Some("Größe 50% \"x\"\n".to_owned());
+        event.content_encoding = Some("gzip, br".to_owned());
+        for (name, value) in [
+            ("tenant", "blue"),
+            ("bad name", "x"),
+            ("ID", "x"),
+            ("tracestate", "a=1"),
+        ] {
+            event.extensions.insert(name.to_owned(), value.to_owned());
+        }
+        let headers = write(&event);
+        assert_eq!(headers["ce-id"], event.id);
+        assert_eq!(headers["ce-type"], "order.placed");
+        assert_eq!(headers["ce-source"], "/shop");
+        assert_eq!(headers["ce-tenant"], "blue");
+        assert_eq!(headers["tracestate"], "a=1");
+        assert_eq!(headers["ce-tracestate"], "a=1");
+        assert_eq!(headers["content-type"], "application/json");
+        assert_eq!(headers["content-encoding"], "gzip, br");
+        assert_eq!(
+            headers["ce-subject"],
+            "Gr%C3%B6%C3%9Fe%2050%25%20%22x%22%0A"
+        );
+        assert!(headers.keys().all(|name| !name.as_str().contains("bad")));
+        event.content_type = None;
+        assert!(!write(&event).contains_key("content-type"));
+    }
+
+    #[test]
+    fn attributes_that_no_request_could_carry_are_refused() {
+        let value = "é".repeat(512).into_bytes();
+        let mut headers = headers(&[]);
+        for name in ["ce-a", "ce-b"] {
+            headers.insert(name, value.as_slice().try_into().unwrap());
+        }
+        assert!(read(&headers, Bytes::new()).is_ok());
+        headers.insert("ce-c", value.as_slice().try_into().unwrap());
+        let problem = refusal(&headers, b"");
+        assert!(
+            problem.to_string().contains("bytes as headers"),
+            "{problem:?}"
+        );
+    }
+}
