@@ -251,7 +251,7 @@ pub async fn what_is_refused_is_not_stored(site: Site) {
     }
     let encoded: Vec<_> = valid
         .into_iter()
-        .chain([("content-encoding", "gzip")])
+        .chain([("content-encoding", "rot13")])
         .collect();
     logger.post(&encoded, "x").await.problem(415);
     refuses_bad_entries(&logger).await;
@@ -277,6 +277,8 @@ async fn refuses_bad_entries(logger: &Logger) {
     }
     let valid = r#"{"name":"a","data":1}"#;
     logger.post(&[], valid).await.problem(415);
+    let packed = ("content-encoding", "gzip");
+    logger.post(&[json, packed], valid).await.problem(415);
     let form = ("content-type", "application/x-www-form-urlencoded");
     assert!(
         logger
