@@ -54,6 +54,9 @@ pub(crate) struct Message<'a> {
     /// The attributes of the event.
     #[serde(borrow)]
     event: &'a RawValue,
+    /// What the message carried beside the event, in AMQP's own writing, for a replay.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    original_base64: Option<Cow<'a, str>>,
 }
 
 impl Message<'_> {

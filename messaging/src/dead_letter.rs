@@ -1,20 +1,23 @@
 //! An event that no attempt could deliver, as it lies in the dead letters of a route, and the
 //! message that sends it on its way once more.
 
+use bytes::Bytes;
 use event::Event;
-use lapin::types::AMQPValue;
+use lapin::{BasicProperties, types::AMQPValue};
 use uuid::Uuid;
 
 use crate::{
     Delivery,
     death::Death,
-    event::properties,
+    event::{insert_headers, properties},
+    expiry::Expiry,
     handoff::{
-        ANSWER, ATTEMPT, DEATH, FIRST_FAILURE, LAST_FAILURE, ORIGINAL_EXCHANGE, ORIGINAL_KEY,
-        REASON, STATUS,
+        ANSWER, ATTEMPT, DEATH, EXPIRES_AT, FIRST_FAILURE, LAST_FAILURE, ORIGINAL_EXCHANGE,
+        ORIGINAL_KEY, REASON, STATUS, with_rest,
     },
-    headers::{Headers, integer, text},
+    headers::{DROPPED, Headers, integer, text},
     message::Message,
+    original::{carry, keep_properties, read_original},
     topology::RETRY_EXCHANGE,
 };
 
@@ -41,6 +44,36 @@ pub struct DeadLetter {
     pub first_failure: Option<String>,
     /// When the last attempt failed, RFC 3339.
     pub last_failure: Option<String>,
+    /// What the message carried beside its event, for a [`Replay`].
+    pub original: Bytes,
+}
+
+/// A dead letter that is to be delivered after all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replay {
+    /// The event, as it was.
+    pub event: Event,
+    /// The queue of its route.
+    pub queue: String,
+    /// Where the event was published first.
+    pub exchange: String,
+    /// The routing key it was published with first.
+    pub routing_key: String,
+    /// When its first attempt of all failed, RFC 3339.
+    pub first_failure: Option<String>,
+    /// What the message carried beside its event, where that is known.
+    pub original: Option<Bytes>,
+}
+
+/// Why a dead letter is not delivered any more.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReplayError {
+    /// Its sender wanted it by then.
+    #[error("its sender wants it delivered no more: it expired at {0}")]
+    Expired(String),
+    /// What was kept of the message was not written by a dead letter.
+    #[error("what the message carried cannot be read")]
+    Damaged,
 }
 
 impl DeadLetter {
@@ -61,8 +94,10 @@ impl DeadLetter {
         // A new one each time it is read: a redelivery may then count twice, but no death is ever
         // taken for an earlier one that has been dealt with.
         let death = own.unwrap_or_else(|| Uuid::now_v7().to_string());
+        let original = delivery.original();
         Self {
             death,
+            original,
             attempts: delivery.attempt,
             reason,
             status: integer(&headers, STATUS).and_then(|status| status.try_into().ok()),
@@ -76,21 +111,49 @@ impl DeadLetter {
     }
 }
 
-impl Message {
-    /// The message that brings `event` back into the queue `queue` of its route, for a first
-    /// attempt. `exchange` and `routing_key` say where it was published first.
-    pub fn replay(event: Event, queue: &str, exchange: &str, routing_key: &str) -> Self {
+impl Replay {
+    /// The message that brings the event back into the queue of its route, for a first attempt.
+    ///
+    /// # Errors
+    /// When nobody wants it any more, or what was kept of it is damaged.
+    pub fn into_message(self) -> Result<Message, ReplayError> {
+        let original = match self.original {
+            Some(bytes) => read_original(&bytes).ok_or(ReplayError::Damaged)?,
+            None => BasicProperties::default(),
+        };
+        let originals = original.headers().clone().unwrap_or_default();
+        let expiry = integer(&originals, EXPIRES_AT).map(Expiry);
+        if let Some(expiry) = expiry.filter(|expiry| expiry.remaining().is_none()) {
+            return Err(ReplayError::Expired(expiry.to_string()));
+        }
         let mut headers = Headers::new();
         headers.insert(ATTEMPT, AMQPValue::LongLongInt(1));
-        headers.insert_text(ORIGINAL_EXCHANGE, exchange);
-        headers.insert_text(ORIGINAL_KEY, routing_key);
-        Self {
-            exchange: RETRY_EXCHANGE.into(),
-            routing_key: queue.into(),
-            mandatory: true,
-            properties: properties(&event, headers),
-            payload: event.data,
+        headers.insert_text(ORIGINAL_EXCHANGE, &self.exchange);
+        headers.insert_text(ORIGINAL_KEY, &self.routing_key);
+        if let Some(first_failure) = &self.first_failure {
+            headers.insert_text(FIRST_FAILURE, first_failure);
         }
+        if let Some(Expiry(at)) = expiry {
+            headers.insert(EXPIRES_AT, AMQPValue::LongLongInt(at));
+        }
+        // Before those that may crowd them out.
+        insert_headers(&self.event, &mut headers);
+        if let Some(dropped) = text(&originals, DROPPED) {
+            headers.dropped_before(dropped);
+        }
+        // What is left of the attributes' headers was none.
+        carry(&originals, None, &mut headers);
+        let mut properties = keep_properties(&original, properties(&self.event, headers));
+        if let Some(expiry) = expiry {
+            properties = with_rest(properties, expiry);
+        }
+        Ok(Message {
+            exchange: RETRY_EXCHANGE.into(),
+            routing_key: self.queue.as_str().into(),
+            mandatory: true,
+            properties,
+            payload: self.event.data,
+        })
     }
 }
 
@@ -110,7 +173,6 @@ mod tests {
     use std::time::Duration;
 
     use lapin::{
-        BasicProperties,
         message::Delivery as Raw,
         types::{FieldArray, FieldTable},
     };
@@ -161,10 +223,108 @@ mod tests {
         assert_ne!(dead.death, self::dead().death);
     }
 
+    fn replay(dead: &DeadLetter) -> Replay {
+        Replay {
+            event: dead.event.clone(),
+            queue: "Q".to_owned(),
+            exchange: dead.exchange.clone(),
+            routing_key: dead.routing_key.clone(),
+            first_failure: dead.first_failure.clone(),
+            original: Some(dead.original.clone()),
+        }
+    }
+
+    /// All but what would reroute it or impersonate somebody.
+    #[test]
+    fn a_replay_carries_what_the_message_carried() {
+        let mut nested = FieldTable::default();
+        nested.insert("deep".into(), AMQPValue::Double(f64::NAN));
+        let kept = [
+            ("n", AMQPValue::LongLongInt(7)),
+            ("yes", AMQPValue::Boolean(true)),
+            ("at", AMQPValue::Timestamp(1_700_000_000)),
+            ("bytes", AMQPValue::ByteArray(vec![0xff, 0].into())),
+            ("text", AMQPValue::LongString(vec![0xe9].into())),
+            ("service", AMQPValue::LongString("billing".into())),
+            ("nothing", AMQPValue::Void),
+        ];
+        let mut headers = FieldTable::default();
+        for (name, value) in kept.clone() {
+            headers.insert(name.into(), value);
+        }
+        headers.insert("nested".into(), AMQPValue::FieldTable(nested));
+        for name in ["CC", "BCC", "x-death", "x-gw-expires-at"] {
+            headers.insert(name.into(), AMQPValue::LongLongInt(1));
+        }
+        let properties = BasicProperties::default()
+            .with_headers(headers)
+            .with_content_type("application/json".into())
+            .with_content_encoding("gzip".into())
+            .with_priority(7)
+            .with_correlation_id("c-1".into())
+            .with_reply_to("replies".into())
+            .with_timestamp(1_700_000_000)
+            .with_type("placed".into())
+            .with_app_id("shop".into())
+            .with_cluster_id("east".into())
+            .with_message_id("m-1".into())
+            .with_expiration("60000".into())
+            .with_user_id("guest".into());
+        let first = delivery("Q", "events", "a b", properties.clone());
+        let copy = first.dead_letter(&failure()).properties;
+        let read = |queue, properties| delivery(queue, RETRY_EXCHANGE, queue, properties);
+        let dead = DeadLetter::read(read("Q.dead", copy));
+        let again = replay(&dead).into_message().unwrap().properties;
+        let table = again.headers().clone().unwrap();
+        for (name, value) in kept {
+            assert_eq!(table.inner().get(name), Some(&value), "{name}");
+        }
+        assert!(matches!(
+            table.inner().get("nested"),
+            Some(AMQPValue::FieldTable(_))
+        ));
+        assert!(
+            ["CC", "BCC", "x-death"]
+                .iter()
+                .all(|name| !table.contains_key(name))
+        );
+        assert_eq!(text(&table, FIRST_FAILURE), dead.first_failure.as_deref());
+        let of = |read: &BasicProperties| keep_properties(read, BasicProperties::default());
+        assert_eq!(of(&again), of(&properties));
+        assert!(again.user_id().is_none());
+        assert_eq!(again.message_id().as_ref().unwrap().as_str(), "m-1");
+        let again = read("Q", again);
+        assert_eq!((again.expiry, &again.event), (first.expiry, &first.event));
+    }
+
+    #[test]
+    fn what_is_past_its_time_is_not_replayed() {
+        let mut expired = delivery("Q", "events", "a", BasicProperties::default());
+        expired.expiry = Some(Expiry(1_000));
+        let copy = expired.dead_letter(&failure()).properties;
+        let dead = DeadLetter::read(delivery("Q.dead", RETRY_EXCHANGE, "Q.dead", copy));
+        let error = replay(&dead).into_message().unwrap_err();
+        assert_eq!(
+            error,
+            ReplayError::Expired("1970-01-01T00:00:01Z".to_owned())
+        );
+        let damaged = Replay {
+            original: Some(Bytes::from_static(b"\xff\xff")),
+            ..replay(&dead)
+        };
+        assert_eq!(damaged.into_message().unwrap_err(), ReplayError::Damaged);
+        // What was stored before is replayed as it was.
+        let old = Replay {
+            original: None,
+            ..replay(&dead)
+        };
+        assert!(old.into_message().is_ok());
+    }
+
     #[test]
     fn a_replay_is_a_first_attempt_of_the_same_event() {
         let dead = dead();
-        let replay = Message::replay(dead.event.clone(), "Q", &dead.exchange, &dead.routing_key);
+        let replay = replay(&dead).into_message().unwrap();
         assert_eq!(replay.routing_key.as_str(), "Q");
         assert!(replay.mandatory);
         let again = delivery("Q", RETRY_EXCHANGE, "Q", replay.properties);

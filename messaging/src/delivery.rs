@@ -9,6 +9,7 @@ use lapin::BasicProperties;
 use crate::{
     Message,
     death::Death,
+    expiry::Expiry,
     handoff::{ATTEMPT, ORIGINAL_EXCHANGE, ORIGINAL_KEY},
     headers::{integer, text},
     topology::{KEY_BYTES_MAX, RETRY_EXCHANGE},
@@ -34,6 +35,8 @@ pub struct Delivery {
     pub(crate) unreadable: Option<String>,
     /// Whether this is a copy that came through our own exchange.
     pub(crate) handed_off: bool,
+    /// From when on it is delivered no more.
+    pub(crate) expiry: Option<Expiry>,
     pub(crate) properties: BasicProperties,
 }
 
@@ -94,6 +97,7 @@ impl Delivery {
             routing_key,
             attempt,
             handed_off,
+            expiry: Expiry::read(&properties, handed_off),
             properties,
         }
     }

@@ -41,6 +41,8 @@ enum Attempt {
     Made(Outcome),
     /// The target was down all the time.
     Held(Failure),
+    /// Its time was up before.
+    Expired(Failure),
     /// The subscription stops.
     Stopped,
 }
@@ -119,6 +121,9 @@ where
                     () = self.stop.cancelled() => return Attempt::Stopped,
                 }
             }
+            if let Some(failure) = delivery.expired() {
+                return Attempt::Expired(failure);
+            }
             let outcome = (self.handler)(delivery.clone()).await;
             let cause = self.judge(&outcome, &delivery.event.id);
             match cause {
@@ -177,7 +182,9 @@ where
                 | Outcome::Unclear(failure, wait)
                 | Outcome::Down(failure, wait),
             ) => self.next_attempt(delivery, failure, wait),
-            Attempt::Made(Outcome::Reject(failure)) => self.dead_letter(delivery, &failure),
+            Attempt::Made(Outcome::Reject(failure)) | Attempt::Expired(failure) => {
+                self.dead_letter(delivery, &failure)
+            }
             Attempt::Held(failure) => self.held(delivery, &failure),
             Attempt::Stopped => Verdict::Settled(Handled::Left),
         }

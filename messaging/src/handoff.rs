@@ -11,9 +11,11 @@ use uuid::Uuid;
 
 use crate::{
     Delivery,
-    event::{attribute_prefix, insert_headers, is_attribute},
-    headers::{Headers, entries, text},
+    event::insert_headers,
+    expiry::Expiry,
+    headers::{Headers, text},
     message::{Message, PERSISTENT, short},
+    original::keep_properties,
     topology::{RETRY_EXCHANGE, dead_queue, retry_queue},
 };
 
@@ -36,14 +38,14 @@ pub(crate) const ANSWER: &str = "x-gw-answer";
 /// Tells this hand-off to the dead letters from any other of the same event.
 pub(crate) const DEATH: &str = "x-gw-death";
 
+/// When its sender wants it delivered no more, in milliseconds since 1970 UTC.
+pub(crate) const EXPIRES_AT: &str = "x-gw-expires-at";
+
 /// More than a time in RFC 3339 has.
 const TIME_BYTES_MAX: usize = 64;
 
 /// What all of these begin with.
-const OWN_PREFIX: &str = "x-gw-";
-
-/// Headers that must not be copied: RabbitMQ routes by CC and BCC, and counts in `x-death`.
-const STRIPPED: [&str; 3] = ["CC", "BCC", "x-death"];
+pub(crate) const OWN_PREFIX: &str = "x-gw-";
 
 /// Why an attempt failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,7 +76,11 @@ impl Delivery {
     /// The copy that takes this delivery's place at the end of its queue, without an attempt used
     /// up. RabbitMQ counts how often a message itself came back, and gives it up at a limit.
     pub fn put_back(&self, failure: &Failure) -> Message {
-        self.handoff(&self.queue, self.attempt, failure, Headers::new())
+        let mut message = self.handoff(&self.queue, self.attempt, failure, Headers::new());
+        if let Some(expiry) = self.expiry {
+            message.properties = with_rest(message.properties, expiry);
+        }
+        message
     }
 
     /// The copy for the dead letters.
@@ -111,16 +117,11 @@ impl Delivery {
         if let Some(answer) = &failure.answer {
             headers.insert_text(ANSWER, answer);
         }
-        let attributes = inherited.and_then(attribute_prefix);
-        for (name, value) in inherited.into_iter().flat_map(entries) {
-            if is_carried(name.as_str()) && !is_attribute(attributes, name.as_str(), value) {
-                headers.insert(name.as_str(), value.clone());
-            }
-        }
-
-        let mut properties = carried(&self.properties)
+        self.carry_headers(&mut headers);
+        let own = BasicProperties::default()
             .with_headers(headers.into_table())
             .with_delivery_mode(PERSISTENT);
+        let mut properties = keep_properties(&self.properties, own);
         if let Some(id) = short(&self.event.id) {
             properties = properties.with_message_id(id);
         }
@@ -138,32 +139,12 @@ impl Delivery {
     }
 }
 
-/// Whether a copy keeps a header of its original that is no attribute. Our own ones are written
-/// anew, as the event's attributes are: an old one must not stay beside a new one.
-fn is_carried(header: &str) -> bool {
-    !STRIPPED.contains(&header) && !header.starts_with(OWN_PREFIX)
-}
-
-/// The properties that a copy keeps. Left behind: `user_id`, which RabbitMQ checks against the
-/// publishing user, `expiration`, which would end the wait early, and `reply_to`.
-fn carried(original: &BasicProperties) -> BasicProperties {
-    let mut properties = BasicProperties::default();
-    macro_rules! carry {
-        ($($get:ident => $with:ident),* $(,)?) => {
-            $(if let Some(value) = original.$get() {
-                properties = properties.$with(value.clone());
-            })*
-        };
-    }
-    carry! {
-        content_encoding => with_content_encoding,
-        priority => with_priority,
-        correlation_id => with_correlation_id,
-        timestamp => with_timestamp,
-        kind => with_type,
-        app_id => with_app_id,
-    }
-    properties
+/// With what remains of the time, for a copy that goes straight to the queue of its route. Past it
+/// the least there is: it is found to be expired by whoever gets it first.
+pub(crate) fn with_rest(properties: BasicProperties, expiry: Expiry) -> BasicProperties {
+    let rest = expiry.remaining().unwrap_or(Duration::from_millis(1));
+    let rest = short(&rest.as_millis().to_string()).unwrap_or_default();
+    properties.with_expiration(rest)
 }
 
 #[cfg(test)]
@@ -171,7 +152,10 @@ mod tests {
     use lapin::{message::Delivery as Raw, types::FieldTable};
 
     use super::*;
-    use crate::headers::integer;
+    use crate::{
+        headers::{DROPPED, entries, integer},
+        original::STRIPPED,
+    };
 
     fn failure() -> Failure {
         Failure {
@@ -257,7 +241,67 @@ mod tests {
         assert_eq!(integer(headers, STATUS), Some(503));
         assert!(copy.properties.user_id().is_none());
         assert!(copy.properties.expiration().is_none());
-        assert!(copy.properties.reply_to().is_none());
+        let asked = copy.properties.reply_to().as_ref().unwrap();
+        assert_eq!(asked.as_str(), "elsewhere");
+    }
+
+    /// What a sender set as a span counts on from the first delivery, through all copies.
+    #[test]
+    fn a_copy_keeps_until_when_its_event_is_wanted() {
+        let of = |milliseconds: &str| {
+            let properties = BasicProperties::default().with_expiration(milliseconds.into());
+            Delivery::read("Q", raw("events", "key", properties))
+        };
+        let first = of("60000");
+        let second = redelivered(first.retry(
+            Duration::from_secs(1),
+            Duration::from_millis(850),
+            &failure(),
+        ));
+        assert_eq!(second.expiry, first.expiry);
+        let back = second.put_back(&failure()).properties;
+        let rest: u64 = back
+            .expiration()
+            .as_ref()
+            .unwrap()
+            .as_str()
+            .parse()
+            .unwrap();
+        assert!((50_000..=60_000).contains(&rest), "{rest}");
+        assert_eq!(
+            redelivered(second.put_back(&failure())).expiry,
+            first.expiry
+        );
+        assert!(
+            second
+                .dead_letter(&failure())
+                .properties
+                .expiration()
+                .is_none()
+        );
+        assert!(second.expired().is_none());
+
+        let mut late = second;
+        late.expiry = Some(Expiry(1_000));
+        let late = redelivered(late.put_back(&failure()));
+        let reason = late.expired().unwrap().reason;
+        assert!(reason.ends_with("at 1970-01-01T00:00:01Z"), "{reason}");
+        for forever in [&u64::MAX.to_string()[..], "no number", ""] {
+            assert!(of(forever).expired().is_none(), "{forever}");
+        }
+        // Delivered in time, by RabbitMQ's word.
+        assert!(of("0").expired().is_none());
+    }
+
+    #[test]
+    fn an_expiry_counts_only_from_our_own_exchange() {
+        let mut headers = FieldTable::default();
+        headers.insert(EXPIRES_AT.into(), AMQPValue::LongLongInt(1));
+        let forged = BasicProperties::default().with_headers(headers);
+        let forged = Delivery::read("Q", raw("events", "key", forged));
+        assert!(forged.expired().is_none());
+        let copy = forged.put_back(&failure()).properties.headers().clone();
+        assert!(!copy.unwrap().contains_key(EXPIRES_AT));
     }
 
     /// Such a copy would close the connection of every route, again and again.
@@ -284,6 +328,12 @@ mod tests {
         assert!(bytes < 64 * 1024, "{bytes}");
         assert_eq!(text(headers, "tenant"), Some("blue"));
         assert_eq!(integer(headers, ATTEMPT), Some(1));
+        // Named, by this copy and by those that follow it.
+        let dropped = text(headers, DROPPED).unwrap();
+        assert!(dropped.contains("other"), "{dropped}");
+        let again = redelivered(dead.clone()).put_back(&failure());
+        let again = again.properties.headers().clone().unwrap();
+        assert_eq!(text(&again, DROPPED), Some(dropped));
         assert!(entries(headers).all(|(name, _)| !name.as_str().starts_with("cloudEvents:")));
     }
 

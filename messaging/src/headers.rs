@@ -11,19 +11,30 @@ const BYTES_MAX: usize = 64 * 1024;
 /// More than the type, the lengths and the encoding of one entry need.
 const ENTRY_OVERHEAD: usize = 16;
 
+/// Names the headers that did not fit.
+pub(crate) const DROPPED: &str = "x-gw-dropped-headers";
+/// Of these names.
+const DROPPED_BYTES_MAX: usize = 1024;
+/// Between them.
+const SEPARATOR: &str = ", ";
+/// For those that do not fit either.
+const MORE: &str = "…";
+
 /// Headers in the making, which stay within what a frame can hold: a header that does not fit any
-/// more is left out. So insert what matters most first.
+/// more is left out and named in one of our own. So insert what matters most first.
 #[derive(Debug)]
 pub(crate) struct Headers {
     table: FieldTable,
     room: usize,
+    dropped: String,
 }
 
 impl Headers {
     pub(crate) fn new() -> Self {
         Self {
             table: FieldTable::default(),
-            room: BYTES_MAX,
+            room: BYTES_MAX - (DROPPED.len() + DROPPED_BYTES_MAX + ENTRY_OVERHEAD),
+            dropped: String::new(),
         }
     }
 
@@ -37,15 +48,42 @@ impl Headers {
         let Some(name) = short(name) else {
             return; // no header can have a name this long
         };
+        if self.table.contains_key(name.as_str()) {
+            return;
+        }
         let bytes = name.as_str().len() + size(&value);
-        if bytes <= self.room && !self.table.contains_key(name.as_str()) {
+        if bytes <= self.room {
             self.room -= bytes;
             self.table.insert(name, value);
+        } else {
+            self.dropped_before(name.as_str());
+        }
+    }
+
+    /// Names what is left out, here or by who made the original of a copy.
+    pub(crate) fn dropped_before(&mut self, names: &str) {
+        let separator = if self.dropped.is_empty() {
+            ""
+        } else {
+            SEPARATOR
+        };
+        let bytes = self.dropped.len() + separator.len() + names.len() + MORE.len();
+        if bytes <= DROPPED_BYTES_MAX {
+            self.dropped.push_str(separator);
+            self.dropped.push_str(names);
+        } else if !self.dropped.ends_with(MORE) {
+            self.dropped.push_str(MORE);
         }
     }
 
     pub(crate) fn into_table(self) -> FieldTable {
-        self.table
+        let Self {
+            mut table, dropped, ..
+        } = self;
+        if !dropped.is_empty() {
+            table.insert(DROPPED.into(), AMQPValue::LongString(dropped.into()));
+        }
+        table
     }
 }
 
@@ -141,6 +179,12 @@ mod tests {
         let bytes: usize = entries(&table)
             .map(|(name, value)| name.as_str().len() + size(value))
             .sum();
-        assert!(bytes <= BYTES_MAX && bytes > BYTES_MAX - 100, "{bytes}");
+        assert!(bytes <= BYTES_MAX && bytes > BYTES_MAX - 1200, "{bytes}");
+        let dropped = text(&table, DROPPED).unwrap();
+        assert!(
+            dropped.starts_with("large, nested, ") && dropped.ends_with(MORE),
+            "{dropped}"
+        );
+        assert!(dropped.len() <= DROPPED_BYTES_MAX);
     }
 }

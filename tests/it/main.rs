@@ -36,6 +36,7 @@ mod log_event;
 mod logger_store;
 mod metrics;
 mod network;
+mod originals;
 mod overload;
 mod panics;
 mod producers;

@@ -78,6 +78,8 @@ struct NewLetter<'a> {
     exchange: String,
     routing_key: String,
     event: Attributes,
+    /// What the message carried beside the event, in AMQP's own writing.
+    original_base64: String,
     /// Base64, since data is any bytes.
     data_base64: String,
 }
@@ -101,6 +103,7 @@ pub(super) fn new_letter(
         answer: dead.answer,
         exchange: dead.exchange,
         routing_key: dead.routing_key,
+        original_base64: STANDARD.encode(&dead.original),
         data_base64: STANDARD.encode(&event.data),
         event: Attributes {
             id: event.id,
@@ -125,7 +128,16 @@ pub(super) struct StoredLetter {
     pub(super) routing_key: String,
     pub(super) state: State,
     pub(super) death: String,
+    #[serde(default)]
+    pub(super) first_failure: Option<String>,
     pub(super) event: Attributes,
+    /// None of a dead letter that was stored before it was kept.
+    #[serde(
+        rename = "original_base64",
+        default,
+        deserialize_with = "decode_optional"
+    )]
+    pub(super) original: Option<Bytes>,
     #[serde(rename = "data_base64", deserialize_with = "decode")]
     pub(super) data: Bytes,
 }
@@ -134,6 +146,10 @@ fn decode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error>
     let text = Cow::<str>::deserialize(deserializer)?;
     let data = STANDARD.decode(text.as_bytes());
     data.map(Bytes::from).map_err(D::Error::custom)
+}
+
+fn decode_optional<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bytes>, D::Error> {
+    decode(deserializer).map(Some)
 }
 
 /// What has become of a dead letter.

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use messaging::{Connection, Message, PublishError, Publisher, topology::Topology};
+use messaging::{Connection, PublishError, Publisher, topology::Topology};
 use tokio_util::sync::CancellationToken;
 
 use crate::dead_letters::{
@@ -32,6 +32,9 @@ pub(super) enum ReplayError {
     /// It was replayed before.
     #[error("it was replayed before, and has not died again since")]
     Replayed,
+    /// Its sender wants it no more, or it is damaged.
+    #[error("{0}")]
+    Refused(messaging::ReplayError),
     /// The queue of its route is gone.
     #[error("there is no queue {0}: a listener with its route makes it")]
     NoQueue(String),
@@ -52,7 +55,7 @@ impl ReplayError {
         match self {
             Self::Publish(_) => true,
             Self::Store(error) => error.is_passing(),
-            Self::Replayed | Self::NoQueue(_) | Self::Unmarked(_) => false,
+            Self::Replayed | Self::Refused(_) | Self::NoQueue(_) | Self::Unmarked(_) => false,
         }
     }
 }
@@ -67,14 +70,22 @@ impl Replayer {
         }
     }
 
-    /// Replays the dead letter `id`, or the only one of the event `id`; one that was replayed before only if `again`.
+    /// Replays the dead letter `id`, or the only one of the event `id`; one that was replayed before
+    /// only if `again`.
     pub(super) async fn replay(&self, id: &str, again: bool) -> Result<(), ReplayError> {
         let letter = self.store.letter(id).await?;
         if letter.state == State::Replayed && !again {
             return Err(ReplayError::Replayed);
         }
-        let event = letter.event.with_data(letter.data);
-        let message = Message::replay(event, &letter.queue, &letter.exchange, &letter.routing_key);
+        let message = messaging::Replay {
+            event: letter.event.with_data(letter.data),
+            queue: letter.queue.clone(),
+            exchange: letter.exchange,
+            routing_key: letter.routing_key,
+            first_failure: letter.first_failure,
+            original: letter.original,
+        };
+        let message = message.into_message().map_err(ReplayError::Refused)?;
         match self.publisher.publish(message, PUBLISH_DEADLINE).await {
             Ok(()) => {}
             Err(PublishError::Unroutable) => return Err(ReplayError::NoQueue(letter.queue)),

@@ -183,7 +183,7 @@ async fn hand_on(store: &Store, method: Method, path: &str, query: Option<&str>)
 fn problem(error: ReplayError) -> Problem {
     let message = error.to_string();
     match error {
-        ReplayError::Replayed => Problem::conflict(message),
+        ReplayError::Replayed | ReplayError::Refused(_) => Problem::conflict(message),
         ReplayError::NoQueue(_) => Problem::new(StatusCode::CONFLICT, "no-queue", message),
         ReplayError::Publish(_)
         | ReplayError::Unmarked(_)

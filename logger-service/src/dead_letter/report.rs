@@ -17,6 +17,9 @@ use crate::event::{Data, TEXT_BYTES_MAX};
 /// Reasons and answers are for people; what is longer is cut.
 const PROSE_BYTES_MAX: usize = 4 * 1024;
 
+/// What a frame of 128 KiB holds, in base64.
+const ORIGINAL_BASE64_BYTES_MAX: usize = 128 * 1024 * 4 / 3 + 4;
+
 /// Members that may be null must be there all the same, which is what `deserialize_with` does.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +41,9 @@ struct Report<'a> {
     routing_key: String,
     #[serde(borrow)]
     event: &'a RawValue,
+    /// A listener that is older than this member does not send it.
+    #[serde(borrow, default)]
+    original_base64: Option<Cow<'a, str>>,
     #[serde(borrow)]
     data_base64: Cow<'a, str>,
 }
@@ -71,10 +77,14 @@ pub(crate) fn read(body: &[u8]) -> Result<DeadLetter, Problem> {
     let data = STANDARD
         .decode(report.data_base64.as_bytes())
         .map_err(|_| Problem::bad_request("data_base64 is not base64 (RFC 4648, section 4)"))?;
+    if let Some(original) = &report.original_base64 {
+        check_original(original)?;
+    }
     let message = Message {
         exchange: report.exchange.into(),
         routing_key: report.routing_key.into(),
         event: report.event,
+        original_base64: report.original_base64,
     };
     let message = serde_json::to_string(&message)
         .map_err(|_| Problem::internal("the event attributes cannot be kept"))?;
@@ -96,6 +106,16 @@ pub(crate) fn read(body: &[u8]) -> Result<DeadLetter, Problem> {
         message,
         data: Data::from(data),
     })
+}
+
+/// The listener bounds it; what is larger is not from a listener.
+fn check_original(base64: &str) -> Result<(), Problem> {
+    if base64.len() <= ORIGINAL_BASE64_BYTES_MAX && STANDARD.decode(base64).is_ok() {
+        return Ok(());
+    }
+    Err(Problem::bad_request(format!(
+        "original_base64 is not base64 of at most {ORIGINAL_BASE64_BYTES_MAX} bytes"
+    )))
 }
 
 /// These times come from headers of a message, which its producer may have made up.
@@ -170,6 +190,11 @@ mod tests {
             ("attempts", json!(-1)),
             ("data_base64", json!("AA=")),
             ("data_base64", json!("_-==")),
+            ("original_base64", json!("AA=")),
+            (
+                "original_base64",
+                json!("A".repeat(ORIGINAL_BASE64_BYTES_MAX + 4)),
+            ),
             ("event", json!(null)),
             ("event", json!({"id": "1", "type": "a", "source": "/s"})),
         ] {

@@ -37,7 +37,8 @@ impl DeadLetters {
                  state = 'dead', deaths = dead_letters.deaths + 1, death = excluded.death, \
                  reason = excluded.reason, answer = excluded.answer, status = excluded.status, \
                  attempts = excluded.attempts, first_failure = {FIRST_FAILURE}, \
-                 last_failure = excluded.last_failure, died_at = excluded.died_at \
+                 last_failure = excluded.last_failure, died_at = excluded.died_at, \
+                 message = excluded.message \
              WHERE dead_letters.death <> excluded.death \
              RETURNING deaths",
             placeholders(1, COLUMN_COUNT)

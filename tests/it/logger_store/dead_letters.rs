@@ -55,7 +55,7 @@ pub async fn a_dead_letter_is_given_back_as_it_came(site: Site) {
     });
     let report = report_with(
         "event-1",
-        json!({"event": event, "data_base64": "eyAibiI6MWU0MDAgfQ=="}),
+        json!({"event": event, "data_base64": "eyAibiI6MWU0MDAgfQ==", "original_base64": "gAAB"}),
     );
     let answer = logger.report(&report).await;
     assert_eq!(answer.status, 201, "{}", answer.text);
@@ -87,6 +87,7 @@ pub async fn a_dead_letter_is_given_back_as_it_came(site: Site) {
         "answer",
         "exchange",
         "routing_key",
+        "original_base64",
     ];
     for name in same {
         expected[name] = report[name].clone();
@@ -102,7 +103,7 @@ pub async fn a_dead_letter_is_given_back_as_it_came(site: Site) {
     let other = logger.get(&format!("/dead-letters/{id}?data=hex")).await;
     assert!(other.problem(400).contains("data"));
 
-    for name in ["exchange", "routing_key", "event"] {
+    for name in ["exchange", "routing_key", "event", "original_base64"] {
         whole.as_object_mut().unwrap().remove(name);
     }
     let listing = json!({"dead_letters": [whole], "total": 1, "next_cursor": null});
