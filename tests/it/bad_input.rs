@@ -32,22 +32,63 @@ async fn what_is_refused_is_told_and_not_published() {
         ("empty", ""),
         ("truncated", r#"{"action":"log","log":{"name":"refused""#),
         ("a byte order mark", "\u{feff}{}"),
-        ("NaN", r#"{"action":"log","log":{"name":"refused","data":NaN}}"#),
-        ("two values", r#"{"action":"log","log":{"name":"refused","data":1}} {}"#),
+        (
+            "NaN",
+            r#"{"action":"log","log":{"name":"refused","data":NaN}}"#,
+        ),
+        (
+            "two values",
+            r#"{"action":"log","log":{"name":"refused","data":1}} {}"#,
+        ),
         ("no object", "[]"),
         ("no action", r#"{"log":{"name":"refused","data":1}}"#),
-        ("an unknown action", r#"{"action":"mail","log":{"name":"refused","data":1}}"#),
-        ("an unknown member", r#"{"action":"log","log":{"name":"refused","data":1},"x":1}"#),
-        ("the same member twice", r#"{"action":"log","action":"log","log":{"name":"refused","data":1}}"#),
+        (
+            "an unknown action",
+            r#"{"action":"mail","log":{"name":"refused","data":1}}"#,
+        ),
+        (
+            "an unknown member of the entry",
+            r#"{"action":"log","log":{"name":"refused","data":1,"x":1}}"#,
+        ),
+        (
+            "an unknown member of the credentials",
+            r#"{"action":"auth","auth":{"email":"a","password":"b","x":1}}"#,
+        ),
+        (
+            "another action's member twice",
+            r#"{"action":"log","log":{"name":"refused","data":1},"mail":1,"mail":1}"#,
+        ),
+        (
+            "the same member twice",
+            r#"{"action":"log","action":"log","log":{"name":"refused","data":1}}"#,
+        ),
         ("no entry", r#"{"action":"log"}"#),
-        ("another action's member", r#"{"action":"auth","log":{"name":"refused","data":1}}"#),
-        ("both members", r#"{"action":"log","log":{"name":"refused","data":1},"auth":{"email":"a","password":"b"}}"#),
+        (
+            "another action's member",
+            r#"{"action":"auth","log":{"name":"refused","data":1}}"#,
+        ),
+        (
+            "another action's member that is no JSON",
+            r#"{"action":"log","log":{"name":"refused","data":1},"auth":{]}"#,
+        ),
         ("no name", r#"{"action":"log","log":{"data":1}}"#),
         ("no data", r#"{"action":"log","log":{"name":"refused"}}"#),
-        ("a name that is no text", r#"{"action":"log","log":{"name":1,"data":1}}"#),
-        ("U+0000 in the name", r#"{"action":"log","log":{"name":"refused\u0000","data":1}}"#),
-        ("a level of two words", r##"{"action":"log","log":{"name":"refused","data":1,"level":"a.#"}}"##),
-        ("no password", r#"{"action":"auth","auth":{"email":"a@example.com"}}"#),
+        (
+            "a name that is no text",
+            r#"{"action":"log","log":{"name":1,"data":1}}"#,
+        ),
+        (
+            "U+0000 in the name",
+            r#"{"action":"log","log":{"name":"refused\u0000","data":1}}"#,
+        ),
+        (
+            "a level of two words",
+            r##"{"action":"log","log":{"name":"refused","data":1,"level":"a.#"}}"##,
+        ),
+        (
+            "no password",
+            r#"{"action":"auth","auth":{"email":"a@example.com"}}"#,
+        ),
     ]
     .map(|(what, body)| (what, body.as_bytes().to_vec()))
     .into();

@@ -2,7 +2,11 @@
 
 use reqwest::Method;
 use serde_json::json;
-use tests::{http, rabbitmq::virtual_host, suite::Suite};
+use tests::{
+    http,
+    rabbitmq::virtual_host,
+    suite::{ADMIN, Suite},
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_entry_posted_to_the_broker_is_found_at_the_logger() {
@@ -39,6 +43,28 @@ async fn data_passes_through_byte_for_byte() {
     let stored = suite.logged_text(&id).await.text;
     assert!(stored.contains(&entry), "{stored}");
     assert!(stored.contains(r#""type":"log.DEBUG""#), "{stored}");
+    suite.stop().await;
+}
+
+/// As clients in Go do, whose type of an envelope has a member for each action.
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_other_actions_do_not_count() {
+    let suite = Suite::start(&virtual_host().await.url).await;
+    let mail = json!({"from": "", "to": "", "subject": "", "message": ""});
+    let nobody = json!({"email": "", "password": ""});
+    let nothing = json!({"name": "", "data": ""});
+
+    let entry = json!({"name": "go", "data": "all members"});
+    let envelope = json!({"action": "log", "auth": nobody, "log": entry, "mail": mail});
+    let answer = http::post(&suite.broker.url("/handle"), &envelope).await;
+    assert_eq!(answer.status, 202, "{}", answer.text);
+    let id = answer.json()["data"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(suite.logged(&id).await["data"], entry);
+
+    let admin = json!({"email": ADMIN, "password": suite.admin_password()});
+    let envelope = json!({"action": "auth", "auth": admin, "log": nothing, "mail": mail});
+    let answer = http::post(&suite.broker.url("/handle"), &envelope).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
     suite.stop().await;
 }
 

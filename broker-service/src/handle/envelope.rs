@@ -1,12 +1,20 @@
 //! The envelope: what to do, and the one member that belongs to it.
 
+use std::{borrow::Cow, collections::HashSet, fmt};
+
 use bytes::Bytes;
 use event::EventType;
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 use service_kit::{json, problem::Problem};
 
 use super::{auth::Credentials, log};
+
+/// Their names are remembered, to find one that comes twice.
+const MEMBERS_MAX: usize = 64;
 
 /// What the body of `POST /handle` asks for.
 #[derive(Debug)]
@@ -22,12 +30,12 @@ pub enum Envelope {
     Auth(Credentials),
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Members {
+/// What an envelope has. Clients send all members of their type, those of other actions included, so
+/// only the one that `action` names counts.
+struct Members<'a> {
     action: Action,
-    log: Option<Box<RawValue>>,
-    auth: Option<Credentials>,
+    log: Option<&'a RawValue>,
+    auth: Option<&'a RawValue>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -43,30 +51,162 @@ impl Envelope {
     /// # Errors
     /// 400, with what is wrong.
     pub fn read(body: &[u8]) -> Result<Self, Problem> {
-        match json::parse(body)? {
-            Members {
-                action: Action::Log,
-                log: Some(entry),
-                auth: None,
-            } => {
-                let (key, data) = log::read(entry)?;
+        let Members { action, log, auth } = json::parse(body)?;
+        match action {
+            Action::Log => {
+                let entry = log.ok_or_else(|| missing("log"))?;
+                let (key, data) = log::read(entry.to_owned())?;
                 Ok(Self::Log { key, data })
             }
-            Members {
-                action: Action::Auth,
-                log: None,
-                auth: Some(credentials),
-            } => Ok(Self::Auth(credentials)),
-            Members { action, .. } => {
-                let member = match action {
-                    Action::Log => "log",
-                    Action::Auth => "auth",
-                };
-                Err(Problem::bad_request(format!(
-                    "the action \"{member}\" takes the member \"{member}\", and no other one"
-                )))
+            Action::Auth => {
+                let credentials = auth.ok_or_else(|| missing("auth"))?;
+                json::parse_part(credentials).map(Self::Auth)
             }
         }
+    }
+}
+
+fn missing(member: &str) -> Problem {
+    Problem::bad_request(format!(
+        "the action \"{member}\" takes the member \"{member}\""
+    ))
+}
+
+/// The name of a member.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+struct Reader;
+
+impl<'de> Visitor<'de> for Reader {
+    type Value = Members<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    /// Refuses a name that comes twice, since parsers differ in which one they take.
+    fn visit_map<M: MapAccess<'de>>(self, mut members: M) -> Result<Members<'de>, M::Error> {
+        let (mut action, mut log, mut auth) = (None, None, None);
+        let mut names = HashSet::new();
+        while let Some(Name(name)) = members.next_key()? {
+            match &*name {
+                "action" => action = Some(members.next_value()?),
+                "log" => log = members.next_value()?,
+                "auth" => auth = members.next_value()?,
+                _ => _ = members.next_value::<IgnoredAny>()?,
+            }
+            if names.contains(&name) {
+                return Err(M::Error::custom(format!("duplicate field `{name}`")));
+            }
+            if names.len() == MEMBERS_MAX {
+                let message = format!("an envelope has at most {MEMBERS_MAX} members");
+                return Err(M::Error::custom(message));
+            }
+            names.insert(name);
+        }
+        let action = action.ok_or_else(|| M::Error::missing_field("action"))?;
+        Ok(Members { action, log, auth })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(body: &str) -> String {
+        let problem = Envelope::read(body.as_bytes()).unwrap_err();
+        assert_eq!(problem.status(), 400, "{body}");
+        problem.message().to_owned()
+    }
+
+    #[test]
+    fn members_beside_the_actions_own_do_not_count() {
+        let entry = r#"{"name":"n","data":1}"#;
+        for others in [
+            r#""auth":{"email":"","password":""},"mail":{"from":"","to":""}"#,
+            r#""auth":null,"mail":null"#,
+            r#""auth":7,"mail":[[1e400,"auth"]]"#,
+            r#""auth":{"email":1,"email":2,"extra":{}}"#,
+            r#""Action":"auth","LOG":{},"":0"#,
+        ] {
+            for body in [
+                format!(r#"{{"action":"log","log":{entry},{others}}}"#),
+                format!(r#"{{{others},"log":{entry},"action":"log"}}"#),
+            ] {
+                let Ok(Envelope::Log { data, .. }) = Envelope::read(body.as_bytes()) else {
+                    panic!("{body}");
+                };
+                assert_eq!(data, entry);
+            }
+        }
+        for others in [
+            r#""log":{"name":"","data":""}"#,
+            r#""log":null,"mail":{}"#,
+            r#""log":"x""#,
+        ] {
+            let credentials = r#""auth":{"email":"a@b.example","password":"p"}"#;
+            let body = format!(r#"{{"action":"auth",{others},{credentials}}}"#);
+            let read = Envelope::read(body.as_bytes());
+            assert!(matches!(read, Ok(Envelope::Auth(_))), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_actions_own_member_is_read_strictly() {
+        for (body, reason) in [
+            (r#"{"action":"log"}"#, "takes the member \"log\""),
+            (
+                r#"{"action":"log","log":null,"auth":{}}"#,
+                "takes the member \"log\"",
+            ),
+            (r#"{"action":"auth","log":{}}"#, "takes the member \"auth\""),
+            (r#"{"log":{"name":"n","data":1}}"#, "missing field `action`"),
+            (r#"{"action":"mail","mail":{}}"#, "unknown variant"),
+            (
+                r#"{"action":"log","log":{"name":"n","data":1,"extra":1}}"#,
+                "unknown field `extra`",
+            ),
+            (
+                r#"{"action":"auth","auth":{"email":"","password":"","extra":1}}"#,
+                "unknown field `extra`",
+            ),
+        ] {
+            assert!(refusal(body).contains(reason), "{body}: {}", refusal(body));
+        }
+    }
+
+    #[test]
+    fn no_member_comes_twice_and_there_are_not_too_many() {
+        let start = r#"{"action":"log","log":{"name":"n","data":1}"#;
+        for (again, name) in [
+            (r#""log":{"name":"n","data":1}"#, "log"),
+            (r#""action":"log""#, "action"),
+            (r#""auth":1,"auth":1"#, "auth"),
+            (r#""mail":{},"m\u0061il":{}"#, "mail"),
+        ] {
+            let refusal = refusal(&format!("{start},{again}}}"));
+            assert!(
+                refusal.starts_with(&format!("duplicate field `{name}`")),
+                "{refusal}"
+            );
+        }
+        let more = |count: usize| {
+            let members = (0..count).map(|number| format!(r#","{number}":0"#));
+            format!("{start}{}}}", members.collect::<String>())
+        };
+        assert!(Envelope::read(more(MEMBERS_MAX - 2).as_bytes()).is_ok());
+        assert!(refusal(&more(MEMBERS_MAX - 1)).contains("at most"));
+        assert!(
+            refusal(r#"{"action":"log","log":{"name":"n","data":1},"mail":{]}"#)
+                .contains("valid JSON")
+        );
     }
 }
 
