@@ -13,16 +13,12 @@ mod problems;
 mod publication;
 mod publishers;
 mod schemas;
+mod under_way;
 
-use std::{
-    sync::{Arc, LazyLock},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{Router, routing::post};
-use event::{Event, EventType};
-use messaging::{Connection, Message, PublishError, Publisher, Requester, topology};
-use metrics::{Counter, Histogram};
+use messaging::{Connection, Publisher, Requester, topology};
 use service_kit::{readiness::Readiness, server};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -45,54 +41,6 @@ struct App {
     schemas: Schemas,
     /// Of the events of batches that are on their way.
     batch_places: Arc<Semaphore>,
-}
-
-impl App {
-    /// Publishes `event`; `Ok` means that it is durable.
-    async fn publish(
-        &self,
-        event: Event,
-        key: &EventType,
-        timeout: Duration,
-    ) -> Result<(), PublishError> {
-        let begun = Instant::now();
-        let message = Message::of(event, key);
-        let published = self.publishers.publish(message, key, timeout).await;
-        record(&published, begun);
-        published
-    }
-}
-
-/// Counts a publish and the time it took.
-fn record(published: &Result<(), PublishError>, begun: Instant) {
-    let took = begun.elapsed();
-    match published {
-        Ok(()) => ACCEPTED.record(took),
-        Err(error) => Outcome::new(problems::code(error)).record(took),
-    }
-}
-
-/// The metrics of publishes with one outcome.
-struct Outcome {
-    total: Counter,
-    duration: Histogram,
-}
-
-/// Looked up once, for all that go well.
-static ACCEPTED: LazyLock<Outcome> = LazyLock::new(|| Outcome::new("accepted"));
-
-impl Outcome {
-    fn new(outcome: &'static str) -> Self {
-        Self {
-            total: metrics::counter!("broker_publishes_total", "outcome" => outcome),
-            duration: metrics::histogram!("broker_publish_duration_seconds", "outcome" => outcome),
-        }
-    }
-
-    fn record(&self, took: Duration) {
-        self.total.increment(1);
-        self.duration.record(took);
-    }
 }
 
 /// Serves until `shutdown`, then finishes the requests in flight and closes the connection to

@@ -81,7 +81,7 @@ impl Publication {
         }
     }
 
-    async fn publish_now(self, app: &App) -> Result<(), Problem> {
+    async fn publish_now(self, app: &Arc<App>) -> Result<(), Problem> {
         let Self {
             event, routing_key, ..
         } = self;

@@ -40,17 +40,6 @@ impl Publishers {
         }
     }
 
-    /// Publishes an event of the type `key`; see [`Publisher::publish_unless_blocked`].
-    pub(crate) async fn publish(
-        &self,
-        message: Message,
-        key: &EventType,
-        deadline: Duration,
-    ) -> Result<(), PublishError> {
-        let sent = self.send(self.way(key), message, deadline).await;
-        self.confirmed(key, sent).await
-    }
-
     /// Which channel an event of the type `key` goes by now.
     pub(crate) fn way(&self, key: &EventType) -> Way {
         if self.allowed_types.contains_key(key) {
@@ -60,7 +49,7 @@ impl Publishers {
         }
     }
 
-    /// The first half of [`Self::publish`]; see [`Publisher::send_unless_blocked`].
+    /// Sends an event by one of the two; see [`Publisher::send_unless_blocked`].
     pub(crate) async fn send(
         &self,
         way: Way,
@@ -74,17 +63,9 @@ impl Publishers {
         publisher.send_unless_blocked(message, deadline).await
     }
 
-    /// The second half.
-    pub(crate) async fn confirmed(
-        &self,
-        key: &EventType,
-        sent: Result<Unconfirmed, PublishError>,
-    ) -> Result<(), PublishError> {
-        let published = match sent {
-            Ok(unconfirmed) => unconfirmed.confirmed().await,
-            Err(error) => Err(error),
-        };
-        match &published {
+    /// Notes whether RabbitMQ takes events of the type `key`.
+    pub(crate) async fn learn(&self, key: &EventType, published: &Result<(), PublishError>) {
+        match published {
             Ok(()) | Err(PublishError::Unroutable | PublishError::Nacked) => {
                 if !self.allowed_types.contains_key(key) {
                     self.allowed_types.insert(key.clone(), ()).await;
@@ -93,7 +74,6 @@ impl Publishers {
             Err(PublishError::Forbidden(_)) => self.allowed_types.invalidate(key).await,
             Err(_) => {}
         }
-        published
     }
 }
 

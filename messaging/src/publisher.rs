@@ -137,7 +137,8 @@ impl Publisher {
     /// # Errors
     /// See [`PublishError`]; after `deadline` it is [`PublishError::Timeout`].
     pub async fn publish(&self, message: Message, deadline: Duration) -> Result<(), PublishError> {
-        self.send(message, deadline, false).await?.confirmed().await
+        let mut unconfirmed = self.send(message, deadline, false).await?;
+        unconfirmed.confirmed().await
     }
 
     /// The same for who would rather know soon than wait for a verdict: once RabbitMQ has blocked
@@ -150,7 +151,7 @@ impl Publisher {
         message: Message,
         deadline: Duration,
     ) -> Result<(), PublishError> {
-        let unconfirmed = self.send_unless_blocked(message, deadline).await?;
+        let mut unconfirmed = self.send_unless_blocked(message, deadline).await?;
         unconfirmed.confirmed().await
     }
 
@@ -224,12 +225,13 @@ pub struct Unconfirmed {
 }
 
 impl Unconfirmed {
-    /// Waits for the confirm: `Ok` means that the message is in at least one queue.
+    /// Waits for the confirm, once: `Ok` means that the message is in at least one queue. A wait that
+    /// was dropped may be begun again.
     ///
     /// # Errors
     /// See [`PublishError`]; after the deadline it was sent with it is [`PublishError::Timeout`].
-    pub async fn confirmed(self) -> Result<(), PublishError> {
-        match timeout_at(self.deadline, self.verdict).await {
+    pub async fn confirmed(&mut self) -> Result<(), PublishError> {
+        match timeout_at(self.deadline, &mut self.verdict).await {
             Ok(Ok(verdict)) => verdict,
             Ok(Err(_dropped)) => Err(PublishError::Unknown),
             Err(_elapsed) => Err(PublishError::Timeout),

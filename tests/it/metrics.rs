@@ -4,8 +4,15 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use futures_util::future::join_all;
 use serde_json::json;
-use tests::{eventually, http, process::Process, rabbitmq::virtual_host, target::Target};
+use tests::{
+    eventually, http,
+    process::Process,
+    proxy::{Mode, Proxy},
+    rabbitmq::virtual_host,
+    target::Target,
+};
 
 /// Waits until a service counts as many under a series.
 async fn counts(service: &Process, series: &str, value: usize) {
@@ -70,6 +77,63 @@ async fn every_event_is_counted_by_each_service_that_it_passes() {
     )
     .await;
     for service in [&mut broker, &mut listener, &mut logger] {
+        assert!(service.terminate().await.success());
+    }
+}
+
+/// While RabbitMQ's confirms are on their way, all clients give up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publish_whose_client_hung_up_is_counted_as_what_became_of_it() {
+    let virtual_host = virtual_host().await;
+    let proxy = Proxy::start(virtual_host.server()).await;
+    let dir = tempfile::tempdir().unwrap();
+    let target = Target::answering(StatusCode::OK).await;
+    let routes = dir.path().join("routes.toml");
+    let text = format!(
+        "[[route]]\nname = \"orders\"\nbindings = [\"order.#\"]\ntarget = \"http://{}/\"\n",
+        target.addr
+    );
+    std::fs::write(&routes, text).unwrap();
+    let listener = [
+        ("AMQP_URL", virtual_host.url.as_str()),
+        ("DEAD_LETTERS", "queue"),
+        ("ROUTES_FILE", routes.to_str().unwrap()),
+    ];
+    let mut listener = Process::start("listener-service", dir.path(), &listener).await;
+    let url = virtual_host.url_through(proxy.addr);
+    let broker = [("AMQP_URL", url.as_str()), ("PUBLISH_TIMEOUT_MS", "20000")];
+    let mut broker = Process::start("broker-service", dir.path(), &broker).await;
+    listener.ready().await;
+    broker.ready().await;
+
+    let event = |id: u8| json!({"specversion": "1.0", "id": id.to_string(), "type": "order.placed", "source": "/"});
+    let batch = json!([event(1), event(2), event(3)]);
+    let requests = [
+        ("/events/order.placed", "application/json", json!(1)),
+        ("/events/nobody.listens", "application/json", json!(1)),
+        (
+            "/handle",
+            "application/json",
+            json!({"action": "log", "log": {"name": "n", "data": 1}}),
+        ),
+        ("/events", "application/cloudevents+json", event(0)),
+        ("/events", "application/cloudevents-batch+json", batch),
+    ];
+    proxy.set(Mode::HalfOpen).await;
+    let hung_up = requests.map(|(path, media_type, body)| {
+        let request = http::client().post(broker.url(path));
+        let request = request.header("content-type", media_type);
+        let request = request.timeout(Duration::from_millis(700));
+        request.body(body.to_string()).send()
+    });
+    for answer in join_all(hung_up).await {
+        assert!(answer.unwrap_err().is_timeout());
+    }
+    proxy.set(Mode::Pass).await;
+    let publishes = |outcome| format!(r#"broker_publishes_total{{outcome="{outcome}"}}"#);
+    counts(&broker, &publishes("accepted"), 5).await;
+    counts(&broker, &publishes("unroutable"), 2).await;
+    for service in [&mut broker, &mut listener] {
         assert!(service.terminate().await.success());
     }
 }

@@ -5,6 +5,8 @@
 
 mod sequence;
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     http::{HeaderMap, StatusCode, header},
@@ -39,7 +41,7 @@ type Outcome = Result<String, Refused>;
 type Refused = (Option<String>, Problem);
 
 pub(super) async fn publish(
-    app: &App,
+    app: &Arc<App>,
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Response, Problem> {
@@ -60,7 +62,7 @@ pub(super) async fn publish(
     let sequence = Sequence::new(app, deadline);
     let outcomes: Vec<_> = sequence
         .send_all(checked)
-        .map(|sent| async move { sent?.confirmed(app).await })
+        .map(|sent| async move { sent?.confirmed().await })
         .buffered(AT_ONCE)
         .collect()
         .await;

@@ -1,5 +1,7 @@
 //! The action `auth`: a request/reply through RabbitMQ, whose outcome is an event as well.
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     response::{IntoResponse as _, Response},
@@ -45,7 +47,7 @@ struct Authenticated {
     data: Box<RawValue>,
 }
 
-pub(super) async fn auth(app: &App, credentials: Credentials) -> Result<Response, Problem> {
+pub(super) async fn auth(app: &Arc<App>, credentials: Credentials) -> Result<Response, Problem> {
     let Credentials { email, password } = credentials;
     match app.authenticator.authenticate(&email, &password).await? {
         Answer::Authenticated(data) => {
@@ -66,7 +68,7 @@ pub(super) async fn auth(app: &App, credentials: Credentials) -> Result<Response
 
 /// Publishes the outcome. It tells about the authentication and does not decide it, so a failure
 /// here is logged and the answer stands.
-async fn tell<P: Payload>(app: &App, outcome: P) {
+async fn tell<P: Payload>(app: &Arc<App>, outcome: P) {
     let event = match Event::of(SOURCE, &outcome) {
         Ok(event) => event,
         Err(error) => return warn!(event.r#type = %P::KEY, %error, "outcome not published"),

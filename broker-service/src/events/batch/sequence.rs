@@ -1,10 +1,10 @@
 //! The events of one batch on their way to RabbitMQ, in their order.
 
-use std::{sync::Arc, time::Instant as Clock};
+use std::sync::Arc;
 
 use event::EventType;
 use futures_util::{Stream, StreamExt as _, stream};
-use messaging::{Message, PublishError, Unconfirmed};
+use messaging::PublishError;
 use service_kit::problem::Problem;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{AT_ONCE, Outcome, Refused};
-use crate::{App, problems, publication::Publication, publishers::Way, record};
+use crate::{App, problems, publication::Publication, publishers::Way, under_way::UnderWay};
 
 /// Sends one event after the other.
 ///
@@ -20,7 +20,7 @@ use crate::{App, problems, publication::Publication, publishers::Way, record};
 /// others, so where two neighbours differ in this, the second one waits until all before it are
 /// confirmed.
 pub(super) struct Sequence<'a> {
-    app: &'a App,
+    app: &'a Arc<App>,
     deadline: Instant,
     /// The channel of the last event.
     way: Option<Way>,
@@ -32,16 +32,14 @@ pub(super) struct Sequence<'a> {
 pub(super) struct Sent {
     id: String,
     key: EventType,
-    begun: Clock,
-    unconfirmed: Result<Unconfirmed, PublishError>,
-    _permits: Permits,
+    under_way: Result<UnderWay, PublishError>,
 }
 
 /// Among the events of the batch, and among those of all batches.
-type Permits = (OwnedSemaphorePermit, OwnedSemaphorePermit);
+type Permits = [OwnedSemaphorePermit; 2];
 
 impl<'a> Sequence<'a> {
-    pub(super) fn new(app: &'a App, deadline: Instant) -> Self {
+    pub(super) fn new(app: &'a Arc<App>, deadline: Instant) -> Self {
         Self {
             app,
             deadline,
@@ -77,15 +75,11 @@ impl<'a> Sequence<'a> {
         let Some((way, permits)) = permits.ok().flatten().filter(|_| !left.is_zero()) else {
             return Err((Some(id), problems::too_late()));
         };
-        let begun = Clock::now();
-        let message = Message::of(event, &routing_key);
-        let unconfirmed = self.app.publishers.send(way, message, left).await;
+        let sent = self.app.send(way, event, &routing_key, left).await;
         Ok(Sent {
             id,
             key: routing_key,
-            begun,
-            unconfirmed,
-            _permits: permits,
+            under_way: sent.map(|under_way| under_way.keeping(permits)),
         })
     }
 
@@ -100,15 +94,17 @@ impl<'a> Sequence<'a> {
         self.way = Some(way);
         let own = self.in_flight.clone().acquire_owned().await.ok()?;
         let shared = self.app.batch_places.clone().acquire_owned().await.ok()?;
-        Some((way, (own, shared)))
+        Some((way, [own, shared]))
     }
 }
 
 impl Sent {
     /// What became of it.
-    pub(super) async fn confirmed(self, app: &App) -> Outcome {
-        let published = app.publishers.confirmed(&self.key, self.unconfirmed).await;
-        record(&published, self.begun);
+    pub(super) async fn confirmed(self) -> Outcome {
+        let published = match self.under_way {
+            Ok(under_way) => under_way.confirmed().await,
+            Err(error) => Err(error),
+        };
         let problem = |error| -> Problem { problems::publish(&error, &self.key, &self.id) };
         match published.map_err(problem) {
             Ok(()) => Ok(self.id),
