@@ -50,9 +50,18 @@ impl FromStr for AmqpUrl {
     }
 }
 
+/// No reason repeats a part of the text: with a password that is not encoded any part may be one of it.
 fn parse_node(text: &str) -> Result<AMQPUri, String> {
-    let url = url::Url::parse(text).map_err(|error| error.to_string())?;
-    let mut node: AMQPUri = text.parse()?;
+    let Some(rest) = without_scheme(text) else {
+        return Err(format!(
+            "each node begins with amqp:// or amqps://; {ENCODE}"
+        ));
+    };
+    check_encoded(rest)?;
+    let url = url::Url::parse(text).map_err(|error| format!("{error}; {ENCODE}"))?;
+    let mut node: AMQPUri = text.parse().map_err(|_| {
+        format!("what is percent-encoded is not UTF-8, or an option is wrong; {ENCODE}")
+    })?;
     // lapin's parser takes an IPv6 address for a missing host and falls back to localhost.
     node.authority.host = match url.host() {
         Some(url::Host::Ipv6(address)) => address.to_string(),
@@ -65,6 +74,41 @@ fn parse_node(text: &str) -> Result<AMQPUri, String> {
     }
     node.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
     Ok(node)
+}
+
+const ENCODE: &str = "a user, password or virtual host is percent-encoded: \
+    # is %23, % is %25, comma is %2C, / is %2F, ? is %3F and @ is %40";
+
+fn without_scheme(text: &str) -> Option<&str> {
+    let (scheme, rest) = text.split_once("://")?;
+    let is_known = ["amqp", "amqps"]
+        .iter()
+        .any(|known| scheme.eq_ignore_ascii_case(known));
+    is_known.then_some(rest)
+}
+
+/// Refuses what ends the password early, or begins the host late: a parser takes the pieces for
+/// another host, port or virtual host, and the password shows up in a log.
+fn check_encoded(rest: &str) -> Result<(), String> {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    // Only the one before the host is no part of a name.
+    let at_signs = rest.matches('@').count();
+    let is_raw = at_signs > 1
+        || (at_signs == 1 && !authority.contains('@'))
+        || rest.contains('#')
+        || rest.chars().any(char::is_control)
+        || rest.split('%').skip(1).any(|after| !is_hex_pair(after));
+    if is_raw {
+        return Err(format!(
+            "it holds a character that is not encoded; {ENCODE}"
+        ));
+    }
+    Ok(())
+}
+
+fn is_hex_pair(text: &str) -> bool {
+    let digits = text.bytes().take_while(u8::is_ascii_hexdigit);
+    digits.take(2).count() == 2
 }
 
 impl fmt::Display for AmqpUrl {
@@ -156,5 +200,60 @@ mod tests {
         assert!(!format!("{error} {error:?}").contains("s3cret"));
         let error = "http://app:s3cret@host".parse::<AmqpUrl>().unwrap_err();
         assert!(!format!("{error} {error:?}").contains("s3cret"));
+    }
+
+    #[test]
+    fn what_is_not_percent_encoded_is_refused_without_repeating_it() {
+        for password in [
+            "s3c#ret",
+            "#s3cret",
+            "s3cret#",
+            "s3c,ret",
+            "s3cret,",
+            "s3c,amqp:ret",
+            "s3c?ret",
+            "123?456",
+            "s3c/ret",
+            "12/34",
+            "s3c@ret",
+            "s3c%ret",
+            "s3cret%",
+            "s3c%2",
+            "s3c%ffret",
+            "s3@c/re?t#,%",
+            "s3c://ret",
+            "s3c,ret://",
+            "s3c\tret",
+        ] {
+            for url in [
+                format!("amqp://app:{password}@rabbit:5672/%2F"),
+                format!("amqps://app:{password}@[::1]"),
+                format!("amqp://app:x@rabbit-1,amqp://app:{password}@rabbit-2/"),
+                format!("amqp://{password}:x@rabbit/%2F"),
+                format!("app:{password}@rabbit"),
+                format!("amqp:app:{password}@rabbit"),
+            ] {
+                let error = url.parse::<AmqpUrl>().unwrap_err();
+                let said = format!("{error} {error:?}");
+                assert!(
+                    said.contains("percent-encoded") && said.contains("%2C"),
+                    "{url}: {said}"
+                );
+                for part in ["s3", "c#", "ret", "123", "456", "12/", "34"] {
+                    assert!(!said.contains(part), "{url}: {said}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_percent_encoded_is_the_password() {
+        let password =
+            parse("amqp://app:%23%25%2C%2F%3F%40%3A!$&'()*+;=-._~:@rabbit/a%2Fb").authority;
+        assert_eq!(password.userinfo.password, "#%,/?@:!$&'()*+;=-._~:");
+        assert_eq!(password.host, "rabbit");
+        assert_eq!(parse("AMQP://app:x@rabbit/a%40b?heartbeat=5").vhost, "a@b");
+        let two: AmqpUrl = "amqp://app:x@a , amqps://app:x@b".parse().unwrap();
+        assert_eq!(two.nodes.len(), 2);
     }
 }
