@@ -124,19 +124,50 @@ fn drain_state(drain: &Drain) -> DrainState {
     }
 }
 
-/// `Ok` when every route consumes, else each one that does not, with its reason.
+/// `Ok` when every route consumes, else each one that does not, with its reason. A reason that many
+/// have, such as a lost connection, is said once.
 pub(crate) fn all_consuming(running: &Running) -> Result<(), String> {
     let routes = running.list();
-    let waiting: Vec<_> = routes
-        .iter()
-        .filter_map(|route| {
-            let reason = route.status().into_result().err()?;
-            Some(format!("{}: {reason}", route.name()))
-        })
-        .collect();
-    if waiting.is_empty() {
-        Ok(())
-    } else {
-        Err(waiting.join("; "))
+    let waiting = routes.iter().filter_map(|route| {
+        let reason = route.status().into_result().err()?;
+        Some((route.name(), reason))
+    });
+    match said_once(waiting) {
+        reasons if reasons.is_empty() => Ok(()),
+        reasons => Err(reasons),
+    }
+}
+
+fn said_once<'a>(waiting: impl Iterator<Item = (&'a str, String)>) -> String {
+    let mut reasons: Vec<(String, Vec<&str>)> = Vec::new();
+    for (name, reason) in waiting {
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, names)) => names.push(name),
+            None => reasons.push((reason, vec![name])),
+        }
+    }
+    let reasons = reasons.iter().map(|(reason, names)| match &names[..] {
+        [name] => format!("{name}: {reason}"),
+        names => format!("{} routes: {reason}", names.len()),
+    });
+    reasons.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_of_many_routes_is_said_once() {
+        let waiting = |routes: &[(&'static str, &str)]| {
+            let routes = routes.iter();
+            said_once(routes.map(|(name, reason)| (*name, (*reason).to_owned())))
+        };
+        assert_eq!(waiting(&[]), "");
+        assert_eq!(waiting(&[("a", "gone")]), "a: gone");
+        assert_eq!(
+            waiting(&[("a", "gone"), ("b", "no queue"), ("c", "gone")]),
+            "2 routes: gone; b: no queue"
+        );
     }
 }
