@@ -21,14 +21,14 @@ use std::{
 
 use messaging::{
     Source, Subscription,
-    topology::{KEY_BYTES_MAX, Topology},
+    topology::{KEY_BYTES_MAX, Topology, dead_queue, queue_of_copies},
 };
 use toml::de::DeTable;
 use url::Url;
 
 pub(crate) use self::mistake::Mistakes;
 use self::{conflicts::Declared, fields::Fields, mistake::Mistake};
-use crate::routes::{Flow, Routes};
+use crate::routes::{EventRoute, Flow, Routes};
 
 const NAME_BYTES_MAX: usize = 100;
 const CONCURRENCY_MAX: u16 = 1024;
@@ -56,18 +56,11 @@ struct Entry<T> {
 /// # Errors
 /// All mistakes in it.
 pub(crate) fn read(text: &str, environment: &Environment<'_>) -> Result<Routes, Mistakes> {
-    let (document, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        let mistakes = errors.iter().map(|error| Mistake {
-            at: error.span().map_or(0, |span| span.start),
-            message: error.message().to_owned(),
-        });
-        return Err(Mistakes::new(text, mistakes.collect()));
-    }
+    let document = DeTable::parse(text).map_err(|error| Mistakes::syntax(text, &error))?;
     let mut file = Fields::new("the file", document);
     let events = file.tables("route");
     let requests = file.tables("request");
-    if events.is_empty() && requests.is_empty() {
+    if events.is_empty() && requests.is_empty() && !file.is_wrong() {
         file.mistake("there is no [[route]] and no [[request]] in it");
     }
     let (_, mut mistakes) = file.finish("[[route]] and [[request]]");
@@ -75,9 +68,18 @@ pub(crate) fn read(text: &str, environment: &Environment<'_>) -> Result<Routes, 
         .into_iter()
         .map(|table| event::read(table, environment));
     let mut events: Vec<_> = events.collect();
+    let mut awaited = Vec::new();
+    for table in requests {
+        // A request whose answer must not be lost is an event with an answer.
+        match request::read(table, environment) {
+            request::Read::Awaited(entry) => awaited.push(entry),
+            request::Read::Durable(entry) => events.push(entry),
+        }
+    }
     let mut names = Names {
         routes: HashSet::new(),
         queues: HashMap::new(),
+        have_copies: events.iter().filter_map(queue_and_name).collect(),
         declared: Declared::new(),
     };
     let mut routes = Routes {
@@ -85,20 +87,12 @@ pub(crate) fn read(text: &str, environment: &Environment<'_>) -> Result<Routes, 
         requests: Vec::new(),
     };
     let mut places = Vec::new();
-    for table in requests {
-        // A request whose answer must not be lost is an event with an answer.
-        match request::read(table, environment) {
-            request::Read::Awaited(mut entry) => {
-                mistakes.append(&mut entry.mistakes);
-                mistakes.extend(names.take(&entry, |route| {
-                    (&route.source, Topology::requests(&route.source))
-                }));
-                routes.requests.extend(entry.route);
-            }
-            request::Read::Durable(entry) => {
-                events.push(entry);
-            }
-        }
+    for mut entry in awaited {
+        mistakes.append(&mut entry.mistakes);
+        mistakes.extend(names.take(&entry, |route| {
+            (&route.source, Topology::requests(&route.source))
+        }));
+        routes.requests.extend(entry.route);
     }
     for mut entry in events {
         mistakes.append(&mut entry.mistakes);
@@ -119,10 +113,18 @@ pub(crate) fn read(text: &str, environment: &Environment<'_>) -> Result<Routes, 
     }
 }
 
+fn queue_and_name(entry: &Entry<EventRoute>) -> Option<(String, String)> {
+    let route = entry.route.as_ref()?;
+    let queue = route.subscription.source.queue.name();
+    Some((queue.to_owned(), entry.name.clone()?))
+}
+
 /// The names that are taken, and the queues, by route.
 struct Names {
     routes: HashSet<String>,
     queues: HashMap<String, String>,
+    /// Queues that have retries and dead letters beside them, all of the file.
+    have_copies: HashMap<String, String>,
     declared: Declared,
 }
 
@@ -150,6 +152,18 @@ impl Names {
         };
         // An exclusive one has no such queue, but dead letters of this name.
         let queue = source.queue.name();
+        let of = queue_of_copies(queue);
+        if let Some(other) = self.have_copies.get(of).filter(|_| of != queue) {
+            let copies = if queue == dead_queue(of) {
+                "dead letters"
+            } else {
+                "retries"
+            };
+            mistake(format!(
+                "route \"{name}\": the queue {queue} belongs to route \"{other}\", for its {copies}: take another name"
+            ));
+            return mistakes;
+        }
         let other = self.queues.insert(queue.to_owned(), name.clone());
         if let Some(other) = other.filter(|other| other != name) {
             mistake(format!(

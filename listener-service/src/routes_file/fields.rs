@@ -102,6 +102,11 @@ impl<'a> Fields<'a> {
         tables
     }
 
+    /// Whether a mistake was noted.
+    pub(super) fn is_wrong(&self) -> bool {
+        !self.mistakes.is_empty()
+    }
+
     /// Notes a mistake of the table as a whole.
     pub(super) fn mistake(&mut self, message: impl Into<Cow<'static, str>>) {
         self.mistake_at(self.at, message.into().into_owned());

@@ -17,15 +17,34 @@ pub(crate) struct Mistakes(Vec<(usize, String)>);
 impl Mistakes {
     pub(super) fn new(text: &str, mut mistakes: Vec<Mistake>) -> Self {
         mistakes.sort_by_key(|mistake| mistake.at);
-        let line = |at: usize| {
-            let before = text.as_bytes().iter().take(at);
-            before.filter(|byte| **byte == b'\n').count() + 1
-        };
         let lines = mistakes
             .into_iter()
-            .map(|mistake| (line(mistake.at), mistake.message));
+            .map(|mistake| (line(text, mistake.at), mistake.message));
         Self(lines.collect())
     }
+
+    /// Of a text that is no TOML. What follows the first mistake is read wrongly, and would be told as
+    /// many more.
+    pub(super) fn syntax(text: &str, error: &toml::de::Error) -> Self {
+        let at = error.span().map_or(0, |span| span.start);
+        let before = text.get(..at).unwrap_or(text);
+        let column = before
+            .chars()
+            .rev()
+            .take_while(|char| *char != '\n')
+            .count()
+            + 1;
+        let message = error.message();
+        Self(vec![(
+            line(text, at),
+            format!("column {column}: this is no TOML: {message}"),
+        )])
+    }
+}
+
+fn line(text: &str, at: usize) -> usize {
+    let before = text.as_bytes().iter().take(at);
+    before.filter(|byte| **byte == b'\n').count() + 1
 }
 
 impl fmt::Display for Mistakes {

@@ -117,11 +117,9 @@ pub(super) fn of_events(fields: &mut Fields<'_>, route: &str) -> Option<Source> 
         (queue, _) => queue,
     };
     // One that is called after its exchange and its route has not been checked.
-    if check_queue(queue.name()).is_err() {
+    if let Err(reason) = check_queue(queue.name()).and_then(|()| check_copies(&queue)) {
         let name = queue.name();
-        fields.mistake(format!(
-            "its queue would be called {name}, and a queue's name has 1 to {QUEUE_BYTES_MAX} bytes"
-        ));
+        fields.mistake(format!("the name of its queue is {name}: {reason}"));
         return None;
     }
     Some(Source {
@@ -185,11 +183,26 @@ fn check_exchange(entry: ExchangeEntry) -> Result<Exchange, String> {
 }
 
 fn check_queue(name: &str) -> Result<(), String> {
-    check_key(name)?;
     if name.is_empty() || name.len() > QUEUE_BYTES_MAX {
         return Err(format!("a queue's name has 1 to {QUEUE_BYTES_MAX} bytes"));
     }
-    Ok(())
+    check_key(name)
+}
+
+/// RabbitMQ refuses to declare a queue with a name of its own. A route's queue has dead letters and
+/// retries that are called after it, whoever declares the queue itself.
+fn check_copies(queue: &Queue) -> Result<(), String> {
+    if !queue.name().starts_with(RESERVED) {
+        return Ok(());
+    }
+    let instead = match queue {
+        Queue::Own(_) => "name another one with queue = \"…\"",
+        Queue::Existing(_) => "no dead letters can be kept beside it, take another queue",
+        Queue::Exclusive(_) => "name one with queue = \"…\", or bind an exchange of another name",
+    };
+    Err(format!(
+        "names that begin with {RESERVED} are RabbitMQ's own; {instead}"
+    ))
 }
 
 fn bindings(

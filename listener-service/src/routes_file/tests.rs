@@ -69,11 +69,11 @@ fn a_route_takes_every_kind_of_exchange_and_queue() {
     assert_eq!(direct.bindings.len(), 2);
 
     let text = "[[route]]\nname = \"copy\"\ntarget = \"http://x/\"\nqueue = { exclusive = true }\n\
-         exchange = { name = \"amq.fanout\", kind = \"fanout\", existing = true }\n";
+         exchange = { name = \"news\", kind = \"fanout\", existing = true }\n";
     let fanout = parse(text).unwrap().events.remove(0).subscription;
     assert_eq!(
         fanout.source.queue,
-        Queue::Exclusive("amq.fanout.queue.copy".to_owned())
+        Queue::Exclusive("news.queue.copy".to_owned())
     );
     assert_eq!(fanout.source.bindings, [Binding::Key(String::new())]);
     assert!(fanout.source.exchange.as_ref().unwrap().existing && fanout.waits_in_hand());
@@ -247,11 +247,80 @@ fn all_mistakes_are_told_at_once() {
     );
 }
 
+/// One slip makes one mistake, with its place, whatever the rest of the file then looks like.
+#[test]
+fn what_is_no_toml_is_one_mistake() {
+    let routes = |count: usize| {
+        (0..count)
+            .map(|_| route("retry_ms = [1, 2]"))
+            .collect::<String>()
+    };
+    let after = |line: &str| format!("{}{}{}", routes(1), route(line), routes(10));
+    for (what, text) in [
+        ("a bracket", after("types = [\"a\"")),
+        (
+            "the bracket of a table",
+            after("").replacen("[[route]]", "[[route]", 1),
+        ),
+        ("a quote", after("types = [\"a]")),
+        ("a quote of a text", after("format = \"celery")),
+        ("an equals sign", after("timeout_ms 5")),
+        ("a key twice", after("timeout_ms = 5\ntimeout_ms = 6")),
+        (
+            "a brace",
+            after("exchange = { name = \"x\", kind = \"topic\""),
+        ),
+        ("a value", after("timeout_ms =")),
+        ("a text without quotes", after("format = celery")),
+        ("CRLF", after("types = [\"a\"").replace('\n', "\r\n")),
+        (
+            "a byte order mark",
+            format!("\u{feff}{}", after("types = [\"a\"")),
+        ),
+        (
+            "a table in one bracket",
+            route("").replace("[[route]]", "[route]"),
+        ),
+        (
+            "one bracket for two",
+            (route("") + &route("name = \"b\"")).replace("[[route]]", "[route]"),
+        ),
+    ] {
+        let refusal = parse(&text).unwrap_err();
+        assert_eq!(refusal.lines().count(), 1, "{what}: {refusal}");
+        assert!(refusal.starts_with("line "), "{what}: {refusal}");
+    }
+}
+
+#[test]
+fn the_place_of_a_syntax_error_is_a_line_and_a_column() {
+    let refusal = parse("# é\r\n[[route]]\r\nname = \"é\" x\r\n").unwrap_err();
+    assert!(
+        refusal.starts_with("line 3: column 12: this is no TOML: "),
+        "{refusal}"
+    );
+    // What editors put before a text and at the end of its lines is no mistake.
+    for text in [
+        format!("\u{feff}{}", route("")),
+        route("").replace('\n', "\r\n"),
+    ] {
+        assert_eq!(parse(&text).unwrap().events.len(), 1);
+    }
+}
+
 #[test]
 fn what_cannot_be_declared_is_a_mistake() {
     let own = |queue: &str| format!("name = \"other\"\nqueue = \"{queue}\"");
     let of = |name: &str, kind: &str| {
         format!("name = \"other\"\nexchange = {{ name = \"{name}\", kind = \"{kind}\" }}")
+    };
+    let existing = |queue: &str| {
+        format!("name = \"other\"\nqueue = {{ name = \"{queue}\", existing = true }}")
+    };
+    let of_rabbitmq = |kind: &str| {
+        format!(
+            "name = \"other\"\nexchange = {{ name = \"amq.{kind}\", kind = \"{kind}\", existing = true }}"
+        )
     };
     let long = "x".repeat(250);
     let headers = |headers: &str| {
@@ -264,8 +333,31 @@ fn what_cannot_be_declared_is_a_mistake() {
         ),
         (
             own("events.topic.exchange.queue.mailer.retry.1000"),
-            "take another name",
+            "route \"mailer\", for its retries: take another name",
         ),
+        (
+            own("events.topic.exchange.queue.mailer.retry.77"),
+            "route \"mailer\", for its retries: take another name",
+        ),
+        (
+            existing("events.topic.exchange.queue.mailer.dead"),
+            "route \"mailer\", for its dead letters: take another name",
+        ),
+        (
+            existing("events.topic.exchange.queue.mailer.retry.5000"),
+            "route \"mailer\", for its retries: take another name",
+        ),
+        (
+            of_rabbitmq("topic"),
+            "line 11: route \"other\": the name of its queue is amq.topic.queue.other: names that begin \
+             with amq. are RabbitMQ's own; name another one with queue",
+        ),
+        (of_rabbitmq("direct"), "amq.direct.queue.other: names"),
+        (
+            of_rabbitmq("topic") + "\nqueue = { exclusive = true }",
+            "amq.topic.queue.other: names",
+        ),
+        (existing("amq.gen-1"), "amq.gen-1: names that begin"),
         (
             of("events.topic.exchange", "direct"),
             "another kind for this suite",
@@ -285,6 +377,27 @@ fn what_cannot_be_declared_is_a_mistake() {
         let third = "name = \"third\"\nexchange = { name = \"shop\", kind = \"direct\" }";
         let refusal = parse(&(route("") + &route(third) + &route(&lines))).unwrap_err();
         assert!(refusal.contains(said), "{lines}: {refusal}");
+    }
+    // With a name of its own, or for somebody else's dead letters, it is fine; so is a request to a
+    // queue that RabbitMQ named, which has no copies.
+    for lines in [
+        of_rabbitmq("topic") + "\nqueue = \"mine\"",
+        existing("shop.dead"),
+        own("shop.retry.5"),
+    ] {
+        assert_eq!(parse(&route(&lines)).unwrap().events.len(), 1, "{lines}");
+    }
+    let request = |queue: &str| {
+        format!(
+            "[[request]]\nname = \"other\"\nqueue = {{ name = \"{queue}\", existing = true }}\ntarget = \"http://x/\"\n"
+        )
+    };
+    parse(&request("amq.gen-1")).unwrap();
+    // Before the route, and as a request, it is the same.
+    let dead = request("events.topic.exchange.queue.mailer.dead");
+    for text in [dead.clone() + &route(""), route("") + &dead] {
+        let refusal = parse(&text).unwrap_err();
+        assert!(refusal.contains("for its dead letters"), "{refusal}");
     }
     // The dead letters of the two would be one queue.
     let copies = "[[route]]\nname = \"copies\"\ntarget = \"http://x/\"\nqueue = { exclusive = true }\n\
