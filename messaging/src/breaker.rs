@@ -4,7 +4,7 @@
 //! one event: a target that crashes on it, or waits for it in vain, fails the same way as one that
 //! is down. Then other events show which it is:
 //!
-//! - A few different events that fail in a row, with no answer between them, open the breaker. One
+//! - A few failures in a row of different events, with no answer between them, open the breaker. One
 //!   event alone does not, however often it fails.
 //! - An event that fails again although the target answered others since its last failure is the
 //!   cause itself. From then on its failures say nothing of the target.
@@ -48,8 +48,10 @@ pub struct Breaker {
     route: String,
     /// Failures of the target as a whole.
     threshold: usize,
-    /// Different events.
+    /// Failures that may be an event's fault.
     events_threshold: usize,
+    /// Whether the route asks with one event at a time, so that only different ones count.
+    ordered: bool,
     state: watch::Sender<State>,
     /// Of the ids of events.
     hasher: RandomState,
@@ -61,7 +63,7 @@ pub struct Breaker {
 struct State {
     /// While the breaker is open.
     outage: Option<Outage>,
-    /// Failures since the last answer that speak of the target; of one event one.
+    /// Failures since the last answer that speak of the target; as long as it is one event, one.
     failures: usize,
     /// Events among these.
     failed: HashSet<u64>,
@@ -116,6 +118,7 @@ impl Breaker {
             } else {
                 retries.clamp(2, FAILURES_MAX)
             },
+            ordered,
             state: watch::Sender::default(),
             hasher: RandomState::new(),
             probe: Semaphore::new(1),
@@ -198,7 +201,9 @@ impl Breaker {
                 }
             } else {
                 let another = state.failed.insert(event);
-                state.failures += usize::from(another);
+                // Few events that fail in turn, as in an outage at night, say it as well as many.
+                let in_turn = !self.ordered && state.failed.len() > 1;
+                state.failures += usize::from(another || in_turn);
                 if let Some(outage) = &mut state.outage
                     && another
                     && state.failed.len() <= ASKED_SOON
@@ -391,6 +396,16 @@ mod tests {
         for event in ["poison", "b", "f"] {
             assert_eq!(breaker.doubted(event, "hung up", None), Cause::Target);
         }
+    }
+
+    /// A route with little to do has few events in hand when its target goes away.
+    #[test]
+    fn a_few_events_that_fail_in_turn_open_it_where_others_could_be_asked() {
+        let breaker = Breaker::new("route", 5, false);
+        for event in ["a", "b", "c", "a"] {
+            assert_eq!(breaker.doubted(event, "answered 503", None), Cause::Event);
+        }
+        assert_eq!(breaker.doubted("b", "answered 503", None), Cause::Target);
     }
 
     #[tokio::test(start_paused = true)]
