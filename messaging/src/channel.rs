@@ -105,6 +105,14 @@ impl From<lapin::Error> for ChannelError {
 }
 
 impl Channel {
+    /// Most bytes of a frame.
+    pub(crate) fn frame_max(&self) -> u32 {
+        match self.connection.configuration().frame_max() {
+            0 => u32::MAX,
+            some => some,
+        }
+    }
+
     pub(crate) async fn open(
         connection: Arc<lapin::Connection>,
         link: watch::Receiver<Link>,

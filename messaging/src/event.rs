@@ -136,7 +136,8 @@ fn read_binary(
         content_type,
         extensions,
     } = headers.map(attributes).unwrap_or_default();
-    let message_id = properties.message_id().as_ref().map(ShortString::as_str);
+    let message_id = properties.message_id().as_ref();
+    let message_id = message_id.map(|id| id.as_str().as_bytes());
     let id = id_of([id.as_deref(), message_id]);
     let event_type = event_type
         .or_else(|| owned(present(properties.kind())))
@@ -234,7 +235,8 @@ pub(crate) fn attribute_prefix(headers: &FieldTable) -> Option<&'static str> {
 /// The CloudEvents attributes of a message, those that are empty left out.
 #[derive(Default)]
 struct Attributes {
-    id: Option<String>,
+    /// Not always a text.
+    id: Option<Vec<u8>>,
     event_type: Option<String>,
     source: Option<String>,
     subject: Option<String>,
@@ -249,14 +251,20 @@ fn attributes(headers: &FieldTable) -> Attributes {
     let Some(prefix) = attribute_prefix(headers) else {
         return attributes;
     };
-    for (header, value) in entries(headers) {
+    for (header, raw) in entries(headers) {
         let name = header.as_str().strip_prefix(prefix);
-        let (Some(name), Some(value)) = (name, canonical(value)) else {
+        let (Some(name), Some(value)) = (name, canonical(raw)) else {
             continue;
         };
         let present = || Some(value.clone()).filter(|value| !value.is_empty());
         match name {
-            "id" => attributes.id = present(),
+            "id" => {
+                attributes.id = match raw {
+                    // As it came: another id must not have the same form.
+                    AMQPValue::LongString(id) => Some(id.as_bytes().to_vec()),
+                    _ => Some(value.into_bytes()),
+                }
+            }
             "type" => attributes.event_type = present(),
             "source" => attributes.source = present(),
             "subject" => attributes.subject = present(),
@@ -394,6 +402,32 @@ mod tests {
         assert_eq!(source(&properties), "orders");
         assert_eq!(source(&properties.with_app_id("shop".into())), "shop");
         assert_eq!(source(&BasicProperties::default()), "amqp:x");
+    }
+
+    #[test]
+    fn an_id_that_cannot_travel_is_replaced_by_one_of_its_own() {
+        let id = |id: &[u8]| {
+            let mut headers = FieldTable::default();
+            let value = AMQPValue::LongString(id.to_vec().into());
+            headers.insert("cloudEvents:id".into(), value);
+            headers.insert("cloudEvents:type".into(), AMQPValue::LongString("t".into()));
+            let properties = BasicProperties::default().with_headers(headers);
+            let event = read("x", "key", &properties, Bytes::new());
+            assert_eq!(event.event_type, "t");
+            event.id
+        };
+        let long = "x".repeat(255);
+        for good in ["caf\u{e9}", "a b", "caf%E9", &long] {
+            assert_eq!(id(good.as_bytes()), good);
+        }
+        let longer = [format!("{long}a"), format!("{long}b"), "a\nb".into()];
+        let mut bad: Vec<&[u8]> = vec![b"caf\xe9", b"caf\xe8", b"a\0b", b"a\0c"];
+        bad.extend(longer.iter().map(String::as_bytes));
+        let ids: std::collections::BTreeSet<_> = bad.iter().map(|bad| id(bad)).collect();
+        assert_eq!(ids.len(), bad.len());
+        assert!(bad.iter().all(|bad| ids.contains(&id(bad))));
+        let property = BasicProperties::default().with_message_id("a\nb".into());
+        assert!(ids.contains(&read("x", "key", &property, Bytes::new()).id));
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::{
     message::{Message, PERSISTENT, short},
     original::keep_properties,
     topology::{RETRY_EXCHANGE, dead_queue, retry_queue},
+    wire::{CLEANED, NOTE_BYTES_MAX},
 };
 
 /// Number of the attempt that the copy is for, from 1.
@@ -116,6 +117,10 @@ impl Delivery {
         insert_headers(&self.event, &mut headers);
         if let Some(answer) = &failure.answer {
             headers.insert_text(ANSWER, answer);
+        }
+        let cleaned = inherited.and_then(|headers| text(headers, CLEANED));
+        if let Some(cleaned) = cleaned.filter(|note| note.len() <= NOTE_BYTES_MAX) {
+            headers.insert_text(CLEANED, cleaned);
         }
         self.carry_headers(&mut headers);
         let own = BasicProperties::default()

@@ -1,8 +1,16 @@
 //! The headers of a message.
 
-use lapin::types::{AMQPValue, FieldArray, FieldTable, ShortString};
+use std::cmp::Reverse;
 
-use crate::message::short;
+use lapin::{
+    BasicProperties,
+    types::{AMQPValue, FieldArray, FieldTable, ShortString},
+};
+
+use crate::{
+    handoff::{ANSWER, DEATH},
+    message::short,
+};
 
 /// Bytes of all headers of a message. They must fit into one frame together with the other
 /// properties (AMQP 0-9-1, 4.2.6.1), of 128 KiB by default: RabbitMQ answers a larger one by
@@ -10,6 +18,8 @@ use crate::message::short;
 const BYTES_MAX: usize = 64 * 1024;
 /// More than the type, the lengths and the encoding of one entry need.
 const ENTRY_OVERHEAD: usize = 16;
+/// What a header frame has beside short strings and headers, and some more.
+const FRAME_OVERHEAD: usize = 64;
 
 /// Names the headers that did not fit.
 pub(crate) const DROPPED: &str = "x-gw-dropped-headers";
@@ -87,8 +97,59 @@ impl Headers {
     }
 }
 
+/// The properties without their largest headers, where they would not fit into a frame of
+/// `frame_max`: RabbitMQ would close the connection. Those that a hand-off needs go last.
+pub(crate) fn fit(mut properties: BasicProperties, frame_max: u32) -> BasicProperties {
+    let room = (frame_max as usize).saturating_sub(FRAME_OVERHEAD + texts(&properties));
+    let length = |(name, value): (&ShortString, &AMQPValue)| name.as_str().len() + size(value);
+    let Some(headers) = properties.headers() else {
+        return properties;
+    };
+    let mut bytes: usize = entries(headers).map(length).sum();
+    if bytes <= room {
+        return properties;
+    }
+    let is_needed = |name: &str| {
+        name == "cloudEvents_id" || name == DEATH || name.starts_with("x-gw-") && name != ANSWER
+    };
+    let mut order: Vec<_> = entries(headers)
+        .map(|entry| (is_needed(entry.0.as_str()), Reverse(length(entry)), entry.0))
+        .collect();
+    order.sort();
+    let mut kept = headers.inner().clone();
+    for (_, Reverse(length), name) in order {
+        if bytes <= room {
+            break;
+        }
+        kept.remove(name);
+        bytes -= length;
+    }
+    properties = properties.with_headers(kept.into());
+    properties
+}
+
+/// Bytes of all short strings.
+fn texts(properties: &BasicProperties) -> usize {
+    [
+        properties.content_type(),
+        properties.content_encoding(),
+        properties.correlation_id(),
+        properties.reply_to(),
+        properties.expiration(),
+        properties.message_id(),
+        properties.kind(),
+        properties.user_id(),
+        properties.app_id(),
+        properties.cluster_id(),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|text| 1 + text.as_str().len())
+    .sum()
+}
+
 /// At least the bytes of a value on the wire.
-fn size(value: &AMQPValue) -> usize {
+pub(crate) fn size(value: &AMQPValue) -> usize {
     let content = match value {
         AMQPValue::LongString(text) => text.as_bytes().len(),
         AMQPValue::ShortString(text) => text.as_str().len(),
@@ -159,6 +220,27 @@ pub(crate) fn entries(headers: &FieldTable) -> impl Iterator<Item = (&ShortStrin
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_small_frame_takes_what_a_hand_off_needs() {
+        let mut headers = Headers::new();
+        headers.insert_text("x-gw-attempt", "1");
+        headers.insert_text("cloudEvents_id", &"i".repeat(255));
+        for number in 0..200 {
+            headers.insert_text(&format!("other-{number}"), &"x".repeat(number));
+        }
+        let properties = BasicProperties::default().with_headers(headers.into_table());
+        assert_eq!(fit(properties.clone(), 131_072), properties);
+        let fitted = fit(properties.with_type("t".into()), 4096);
+        let table = fitted.headers().as_ref().unwrap();
+        let bytes: usize = entries(table)
+            .map(|(name, value)| name.as_str().len() + size(value))
+            .sum();
+        assert!(bytes > 3800 && bytes < 4096 - 64, "{bytes}");
+        for name in ["x-gw-attempt", "cloudEvents_id", "other-0"] {
+            assert!(table.contains_key(name), "{name}");
+        }
+    }
 
     #[test]
     fn what_does_not_fit_is_left_out_and_the_rest_stays() {

@@ -8,18 +8,32 @@
 use event::Event;
 use uuid::Uuid;
 
-/// Under which ids are derived of those that are too long (RFC 9562, 5.5).
-const LONG_IDS: Uuid = Uuid::from_u128(0x6f0d_3c1e_52b7_4d0c_9a51_7be4_1d8c_2f66);
+/// Under which ids are made of those that cannot be one (RFC 9562, 5.5).
+const RAW_IDS: Uuid = Uuid::from_u128(0x6f0d_3c1e_52b7_4d0c_9a51_7be4_1d8c_2f66);
 
-/// The first of `given` that is more than spaces, or a new id (UUIDv7). One that is longer than an id
-/// may be stands for itself by a digest: it stays the same at a redelivery.
-pub(crate) fn id_of<'a>(given: impl IntoIterator<Item = Option<&'a str>>) -> String {
+/// The first of `given` that is more than spaces, or a new id (UUIDv7). One that could not travel, as
+/// a `message_id`, as a header of HTTP or into the logger's store, is replaced by its [`raw_id`].
+pub(crate) fn id_of<'a>(given: impl IntoIterator<Item = Option<&'a [u8]>>) -> String {
     let mut given = given.into_iter().flatten();
-    match given.find(|id| !id.trim().is_empty()) {
-        Some(id) if id.len() <= Event::MAX_ID_BYTES => id.to_owned(),
-        Some(long) => Uuid::new_v5(&LONG_IDS, long.as_bytes()).to_string(),
+    match given.find(|id| !is_blank(id)) {
+        Some(id) => fit(id).map_or_else(|| raw_id(id), str::to_owned),
         None => Uuid::now_v7().to_string(),
     }
+}
+
+/// An id in place of one that is no text, is too long or holds control characters. It is made from
+/// all of its bytes: the same at each redelivery, and another one for another id.
+pub(crate) fn raw_id(id: &[u8]) -> String {
+    Uuid::new_v5(&RAW_IDS, id).to_string()
+}
+
+fn is_blank(id: &[u8]) -> bool {
+    std::str::from_utf8(id).is_ok_and(|id| id.trim().is_empty())
+}
+
+fn fit(id: &[u8]) -> Option<&str> {
+    let id = std::str::from_utf8(id).ok()?;
+    (id.len() <= Event::MAX_ID_BYTES && !id.chars().any(char::is_control)).then_some(id)
 }
 
 #[cfg(test)]
@@ -28,19 +42,26 @@ mod tests {
 
     use super::*;
 
+    fn texts(given: impl IntoIterator<Item = Option<&'static str>>) -> String {
+        id_of(given.into_iter().map(|id| id.map(str::as_bytes)))
+    }
+
     #[test]
     fn what_is_given_stays_and_nothing_gets_one_of_its_own() {
-        assert_eq!(id_of([Some("a"), Some("b")]), "a");
-        assert_eq!(id_of([None, Some(" b ")]), " b ");
-        assert_eq!(id_of([Some(" \t"), Some("b")]), "b");
+        assert_eq!(texts([Some("a"), Some("b")]), "a");
+        assert_eq!(texts([None, Some(" b ")]), " b ");
+        assert_eq!(texts([Some(" \t"), Some("b")]), "b");
         let long = ["x".repeat(256), "y".repeat(256)];
         assert_eq!(
-            id_of([Some(&*long[0]), Some("b")]),
-            id_of([Some(&*long[0])])
+            id_of([Some(long[0].as_bytes()), Some(b"b")]),
+            id_of([Some(long[0].as_bytes())])
         );
-        assert_ne!(id_of([Some(&*long[0])]), id_of([Some(&*long[1])]));
+        assert_ne!(
+            id_of([Some(long[0].as_bytes())]),
+            id_of([Some(long[1].as_bytes())])
+        );
         let nothing = [None, Some(""), Some("  "), Some("\u{a0}")];
-        let ids: HashSet<_> = (0..1_000).map(|n| id_of([nothing[n % 4]])).collect();
+        let ids: HashSet<_> = (0..1_000).map(|n| texts([nothing[n % 4]])).collect();
         assert_eq!(ids.len(), 1_000);
     }
 }

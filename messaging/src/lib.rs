@@ -47,6 +47,7 @@ mod subscription;
 pub mod topology;
 mod verdicts;
 mod window;
+mod wire;
 
 pub use amqp_url::{AmqpUrl, AmqpUrlError};
 pub use backoff::Backoff;

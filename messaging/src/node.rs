@@ -10,6 +10,8 @@ use tokio::{
     time::timeout,
 };
 
+use crate::wire;
+
 /// From the start of a connection attempt to the open connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
 /// For one node to answer at all.
@@ -73,7 +75,7 @@ impl Node {
 
     fn start(&self, name: &str) -> Attempt {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        tokio::spawn(lapin::Connection::connect_uri(self.uri.clone(), properties))
+        tokio::spawn(wire::connect(self.uri.clone(), properties))
     }
 
     /// Opens a plain TCP connection to the node.

@@ -19,6 +19,7 @@ use tokio::time::{Instant, timeout};
 use crate::{
     PublishError, Publisher,
     channel::{Channel, ChannelError},
+    headers::fit,
     message::{Identity, Message},
     refusals::Refusals,
     verdicts::{Verdicts, Waiting},
@@ -53,6 +54,7 @@ type Confirmed = (usize, lapin::Result<Confirmation>);
 /// The publishes of one channel, from the first poll to the verdict.
 pub(crate) struct Window {
     channel: Arc<lapin::Channel>,
+    frame_max: u32,
     in_flight: FuturesUnordered<InFlight>,
     sent: Slab<Sent>,
     verdicts: Verdicts,
@@ -65,6 +67,7 @@ impl Window {
     pub(crate) fn new(channel: &Channel) -> Self {
         Self {
             channel: Arc::new((**channel).clone()),
+            frame_max: channel.frame_max(),
             in_flight: FuturesUnordered::new(),
             sent: Slab::new(),
             verdicts: Verdicts::default(),
@@ -80,10 +83,11 @@ impl Window {
     /// Takes a message to be sent by the next [`Self::settle`].
     pub(crate) fn start(&mut self, job: Job) {
         let Job {
-            message,
+            mut message,
             waiting,
             unless_blocked,
         } = job;
+        message.properties = fit(message.properties, self.frame_max);
         let place = self.sent.insert(Sent {
             exchange: message.exchange.clone(),
             identity: message.identity(),

@@ -19,6 +19,7 @@ pub mod provided;
 pub mod proxy;
 pub mod python;
 pub mod rabbitmq;
+pub mod raw;
 pub mod sink;
 pub mod suite;
 pub mod target;

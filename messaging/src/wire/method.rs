@@ -1,0 +1,73 @@
+//! Method frames: their short strings and tables, cleaned in place.
+
+use super::{
+    table::{VALUES_MAX, table},
+    text::{replace_invalid, short},
+};
+
+/// A part of a method's arguments (AMQP 0-9-1, chapter 1.5 and on).
+enum Part {
+    Short,
+    Table,
+    Bytes(usize),
+}
+
+use Part::{Bytes, Short, Table};
+
+/// The arguments of a method that RabbitMQ sends, up to the last of those that can be faulty.
+const fn layout(class: u16, method: u16) -> &'static [Part] {
+    match (class, method) {
+        (10, 10) => &[Bytes(2), Table],               // connection.start
+        (10, 41) => &[Short],                         // connection.open-ok
+        (10, 50) | (20, 40) => &[Bytes(2), Short],    // connection.close, channel.close
+        (10, 60) => &[Short],                         // connection.blocked
+        (50, 11) => &[Short],                         // queue.declare-ok
+        (60, 21 | 30 | 31) => &[Short],               // basic.consume-ok, cancel, cancel-ok
+        (60, 50) => &[Bytes(2), Short, Short, Short], // basic.return
+        (60, 60) => &[Short, Bytes(9), Short, Short], // basic.deliver
+        (60, 71) => &[Bytes(9), Short, Short],        // basic.get-ok
+        (60, 72) => &[Short],                         // basic.get-empty
+        _ => &[],
+    }
+}
+
+/// Cleans a method. Where it is shorter than it says the rest stays as it is.
+pub(super) fn clean(payload: &mut [u8]) {
+    let Some(([a, b, c, d], mut rest)) = payload.split_first_chunk_mut() else {
+        return;
+    };
+    for part in layout(u16::from_be_bytes([*a, *b]), u16::from_be_bytes([*c, *d])) {
+        let length = match part {
+            Bytes(length) => *length,
+            Short => {
+                let Some(text) = short(rest) else { return };
+                replace_invalid(text);
+                1 + text.len()
+            }
+            Table => {
+                let Some((length, content)) = rest.split_first_chunk_mut() else {
+                    return;
+                };
+                let length = u32::from_be_bytes(*length) as usize;
+                let Some(content) = content.get_mut(..length) else {
+                    return;
+                };
+                // RabbitMQ wrote it, so it can be read.
+                let _ = table(content, 0, &mut { VALUES_MAX });
+                4 + length
+            }
+        };
+        let Some(next) = rest.get_mut(length..) else {
+            return;
+        };
+        rest = next;
+    }
+}
+
+/// The frame_max of a connection.tune, where this is one.
+pub(super) fn tuned(payload: &[u8]) -> Option<u32> {
+    match payload {
+        [0, 10, 0, 30, _, _, frame_max @ ..] => Some(u32::from_be_bytes(*frame_max.first_chunk()?)),
+        _ => None,
+    }
+}

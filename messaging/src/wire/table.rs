@@ -1,0 +1,113 @@
+//! Field tables and arrays (AMQP 0-9-1, 4.2.5.5), cleaned in place: nothing here changes a length.
+
+use super::text::{replace_invalid, short};
+
+/// Tables and arrays may be nested this deep. What parses, copies and drops them, lapin's thread
+/// among others, goes as deep in calls, on a stack of 2 MiB.
+pub(super) const DEPTH_MAX: usize = 16;
+/// Values in the headers of a message. One of a byte takes a hundred in memory.
+pub(super) const VALUES_MAX: usize = 4096;
+
+/// The entry at the front of a table, once it is clean.
+pub(super) struct Entry {
+    /// Bytes of its name, without the one that says how many.
+    pub(super) name: usize,
+    /// Bytes of all of it.
+    pub(super) length: usize,
+    pub(super) changed: bool,
+}
+
+/// A value at the front of something, once it is clean.
+struct Value {
+    length: usize,
+    changed: bool,
+}
+
+/// Cleans the first entry of a table, where `values` more are allowed. `None` where it cannot be
+/// read, and so neither can what follows it.
+pub(super) fn entry(table: &mut [u8], depth: usize, values: &mut usize) -> Option<Entry> {
+    let name = short(table)?;
+    let renamed = replace_invalid(name);
+    let (name, before) = (name.len(), 1 + name.len());
+    let value = value(&mut table[before..], depth, values)?;
+    Some(Entry {
+        name,
+        length: before + value.length,
+        changed: renamed || value.changed,
+    })
+}
+
+/// Cleans all entries of a table; whether one was changed.
+pub(super) fn table(table: &mut [u8], depth: usize, values: &mut usize) -> Option<bool> {
+    let (mut at, mut changed) = (0, false);
+    while at < table.len() {
+        let entry = entry(&mut table[at..], depth, values)?;
+        at += entry.length;
+        changed |= entry.changed;
+    }
+    Some(changed)
+}
+
+fn array(array: &mut [u8], depth: usize, values: &mut usize) -> Option<bool> {
+    let (mut at, mut changed) = (0, false);
+    while at < array.len() {
+        let value = value(&mut array[at..], depth, values)?;
+        at += value.length;
+        changed |= value.changed;
+    }
+    Some(changed)
+}
+
+/// The tags are those of lapin's parser, which are RabbitMQ's and not the specification's.
+fn value(bytes: &mut [u8], depth: usize, values: &mut usize) -> Option<Value> {
+    *values = values.checked_sub(1)?;
+    let (tag, content) = bytes.split_first_mut()?;
+    let mut changed = false;
+    let length = match *tag {
+        b'V' => 0,
+        b't' | b'b' | b'B' => 1,
+        b's' | b'u' | b'U' => 2,
+        b'I' | b'i' | b'f' => 4,
+        b'D' => 5,
+        b'l' | b'L' | b'd' | b'T' => 8,
+        b'S' | b'x' => long(content)?,
+        b'F' | b'A' => {
+            let length = long(content)?;
+            let nested = content.get_mut(4..length)?;
+            let clean = match (depth.checked_add(1)?, *tag) {
+                (deeper, _) if deeper > DEPTH_MAX => None,
+                (deeper, b'F') => bounded(nested, deeper, values, table),
+                (deeper, _) => bounded(nested, deeper, values, array),
+            };
+            changed = clean.unwrap_or_else(|| {
+                *tag = b'x'; // bytes, whose length is written the same way
+                true
+            });
+            length
+        }
+        _ => return None,
+    };
+    (length <= content.len()).then_some(Value {
+        length: 1 + length,
+        changed,
+    })
+}
+
+/// What cannot be read costs one value, since bytes are what remains of it.
+fn bounded(
+    nested: &mut [u8],
+    depth: usize,
+    values: &mut usize,
+    clean: fn(&mut [u8], usize, &mut usize) -> Option<bool>,
+) -> Option<bool> {
+    let mut left = *values;
+    let changed = clean(nested, depth, &mut left)?;
+    *values = left;
+    Some(changed)
+}
+
+/// Bytes of a length in four bytes and of what it counts.
+fn long(content: &[u8]) -> Option<usize> {
+    let length = u32::from_be_bytes(*content.first_chunk()?);
+    usize::try_from(length).ok()?.checked_add(4)
+}
