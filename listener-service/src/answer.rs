@@ -44,7 +44,7 @@ pub(crate) fn no_answer(unanswered: Unanswered) -> Outcome {
     };
     match unanswered.fault {
         Fault::Target => Outcome::Down(failure, None),
-        Fault::Stale | Fault::Unclear => Outcome::Unclear(failure, None),
+        Fault::Stale | Fault::Unread | Fault::Unclear => Outcome::Unclear(failure, None),
     }
 }
 

@@ -3,6 +3,8 @@
 //! An event goes out in CloudEvents HTTP binary mode: the body as it came, the attributes as
 //! `ce-` headers. Or, where its route says so, in structured mode: all of it as one JSON object.
 
+mod patient;
+
 use std::{
     fmt,
     sync::{Arc, OnceLock},
@@ -14,7 +16,7 @@ use bytes::{Bytes, BytesMut};
 use event::{Event, binary, structured};
 use messaging::{Delivery, Failure, Outcome, Reply};
 use reqwest::{
-    Client, ClientBuilder, Method, Request, Response,
+    Body, Client, ClientBuilder, Method, Request, Response,
     header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
     retry,
 };
@@ -28,6 +30,7 @@ use crate::{
     http_client,
     retry_after::retry_after,
     signing::{SigningSecret, sign},
+    target::patient::Patient,
     unanswered::{Fault, Unanswered},
 };
 
@@ -37,6 +40,9 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// event and has more to say than fits has taken it all the same, and would get it again.
 const HEADERS_MAX: usize = 2048;
 const HEADERS_BYTES_MAX: u32 = 400 * 1024;
+
+/// Longest time for which a request that goes again waits for an early answer.
+const PATIENCE_MAX: Duration = Duration::from_secs(1);
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
@@ -152,15 +158,21 @@ impl Target {
     /// Within the time of the target, and the one that is left.
     ///
     /// A target may close a connection that it keeps open at the moment in which a request is sent
-    /// on it. Such a request goes again, once, on a connection of its own, as one and the same attempt.
+    /// on it, or close one before it has read the request. Such a request goes again, once, on a
+    /// connection of its own, as one and the same attempt.
     async fn post(&self, delivery: &Delivery, left: Option<Duration>) -> Answered {
         let timeout = left.map_or(self.config.timeout, |left| left.min(self.config.timeout));
         let end = Instant::now() + timeout;
-        match send(&self.client, self.request(delivery, timeout)).await {
-            Err(unanswered) if unanswered.fault == Fault::Stale => {
+        let (mut request, body) = self.request(delivery, timeout);
+        *request.body_mut() = Some(body.into());
+        match send(&self.client, request).await {
+            Err(unanswered) if matches!(unanswered.fault, Fault::Stale | Fault::Unread) => {
                 debug!(delivery.event.id, reason = unanswered.reason, "sent again");
                 let left = end.saturating_duration_since(Instant::now());
-                send(self.fresh(), self.request(delivery, left)).await
+                let (mut request, body) = self.request(delivery, left);
+                let patience = PATIENCE_MAX.min(left / 2);
+                *request.body_mut() = Some(Body::wrap(Patient::new(body, patience)));
+                send(self.fresh(), request).await
             }
             answered => answered,
         }
@@ -173,7 +185,8 @@ impl Target {
         })
     }
 
-    fn request(&self, delivery: &Delivery, timeout: Duration) -> Request {
+    /// A request, and the body that it is to have.
+    fn request(&self, delivery: &Delivery, timeout: Duration) -> (Request, Bytes) {
         let (mut headers, body) = request(&delivery.event, self.config.mode);
         if let Some(id) = headers.get(IDEMPOTENCY_KEY).cloned() {
             sign(&self.config.signing_secrets, &id, &body, &mut headers);
@@ -183,8 +196,7 @@ impl Target {
         let mut request = Request::new(Method::POST, self.url.clone());
         *request.headers_mut() = headers;
         *request.timeout_mut() = Some(timeout);
-        *request.body_mut() = Some(body.into());
-        request
+        (request, body)
     }
 }
 

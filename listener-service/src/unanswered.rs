@@ -22,6 +22,9 @@ pub(crate) enum Fault {
     /// That of a connection that had been used before and was closed meanwhile: the target may not
     /// have read the request.
     Stale,
+    /// Nobody's yet: the target ended the connection before it could have read the request. What it
+    /// answered, if it did, is lost.
+    Unread,
     /// Either the target's or the event's: the request was sent, and nothing came that is an answer.
     Unclear,
 }
@@ -31,7 +34,7 @@ impl Unanswered {
     pub(crate) fn read(error: reqwest::Error, connecting: &Connecting) -> Self {
         let fault = fault(&error, connecting);
         let reason = match (fault, find::<hyper::Error>(&error)) {
-            (Fault::Stale | Fault::Unclear, Some(error)) if !error.is_timeout() => {
+            (Fault::Stale | Fault::Unread | Fault::Unclear, Some(error)) if !error.is_timeout() => {
                 format!("did not answer: {}", innermost(error))
             }
             _ => describe(error),
@@ -52,9 +55,9 @@ fn fault(error: &reqwest::Error, connecting: &Connecting) -> Fault {
         // The connection ended before the request was written.
         Some(error) if error.is_canceled() => Fault::Target,
         Some(ended) if has_ended(ended) => match connection(error) {
-            Some(connection) if connecting.made(connection) => Fault::Unclear,
-            Some(_) => Fault::Stale,
-            None => Fault::Unclear,
+            Some(connection) if !connecting.made(connection) => Fault::Stale,
+            _ if was_writing(ended) => Fault::Unread,
+            _ => Fault::Unclear,
         },
         // What came is no answer, or HTTP/2 says that this one request failed.
         Some(_) => Fault::Unclear,
@@ -69,6 +72,12 @@ fn has_ended(error: &hyper::Error) -> bool {
         || error.is_timeout() // of the pings of HTTP/2
         || find::<std::io::Error>(error).is_some()
         || find::<h2::Error>(error).is_some_and(h2::Error::is_go_away)
+}
+
+/// Whether a part of the request was yet to be written. hyper has no other word for it.
+fn was_writing(error: &hyper::Error) -> bool {
+    error.to_string() == "error writing a body to connection"
+        && find::<std::io::Error>(error).is_some()
 }
 
 /// The connection that the request went by.

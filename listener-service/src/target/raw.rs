@@ -103,13 +103,12 @@ fn target(url: &str) -> Target {
 }
 
 fn delivery() -> Delivery {
+    delivery_of(Bytes::from_static(b"{\"end\":1}"))
+}
+
+fn delivery_of(data: Bytes) -> Delivery {
     let event_type = "order.placed".parse().unwrap();
-    let event = Event::new(
-        &event_type,
-        "/shop",
-        "application/json",
-        Bytes::from_static(b"{\"end\":1}"),
-    );
+    let event = Event::new(&event_type, "/shop", "application/json", data);
     Delivery::of(Message::of(event, &event_type), "Q")
 }
 
@@ -292,5 +291,52 @@ async fn a_2xx_delivers_whatever_comes_with_it() {
         let outcome = target.deliver(&delivery()).await;
         assert_eq!(outcome, Outcome::Delivered, "{begin}");
         assert_eq!(requests.load(Ordering::SeqCst), 1, "{begin}");
+    }
+}
+
+/// Reads no more than this of a request, answers, and closes the connection.
+async fn refuse_unread(bytes: usize, answer: &'static [u8]) -> Target {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let target = target(&format!("http://{}/", listener.local_addr().unwrap()));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut read = vec![0; bytes];
+                let _ = stream.read_exact(&mut read).await;
+                let _ = stream.write_all(answer).await;
+                let _ = stream.shutdown().await;
+            });
+        }
+    });
+    target
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_answer_of_a_target_that_does_not_read_the_body_counts() {
+    let large = Bytes::from(vec![b'x'; 16 * 1024 * 1024]);
+    for (bytes, answer, status) in [
+        (
+            100,
+            &b"HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\nconnection: close\r\n\r\nbig"[..],
+            413,
+        ),
+        (
+            50_000,
+            b"HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\n\r\n",
+            401,
+        ),
+        (1, b"HTTP/1.0 500 Oops\r\n\r\nuntil the end", 500),
+    ] {
+        let target = refuse_unread(bytes, answer).await;
+        for number in 0..40 {
+            let outcome = target.deliver(&delivery_of(large.clone())).await;
+            let (Outcome::Reject(failure)
+            | Outcome::Unclear(failure, _)
+            | Outcome::Retry(failure, _)) = outcome
+            else {
+                panic!("{status}, event {number}: {outcome:?}");
+            };
+            assert_eq!(failure.status, Some(status), "event {number}: {failure:?}");
+        }
     }
 }
