@@ -1,6 +1,6 @@
 //! A lapin channel together with the knowledge of whether its connection still lives.
 
-use std::{future::Future, ops::Deref, sync::Arc, time::Duration};
+use std::{collections::HashMap, future::Future, ops::Deref, sync::Arc, time::Duration};
 
 use lapin::{
     ErrorKind,
@@ -11,6 +11,7 @@ use tokio::{
     sync::{Mutex, watch},
     time::timeout,
 };
+use tracing::debug;
 
 use crate::{connection::Link, topology::Topology};
 
@@ -32,6 +33,7 @@ pub(crate) struct Channel {
 /// same quorum queue at once, RabbitMQ 3.10 may close the connection with an internal error.
 #[derive(Clone)]
 pub(crate) struct Declarer {
+    connection: Arc<lapin::Connection>,
     channel: lapin::Channel,
     declaring: Declaring,
 }
@@ -39,10 +41,13 @@ pub(crate) struct Declarer {
 /// How the channels of a connection declare.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Declaring {
-    turn: Arc<Mutex<()>>,
+    turn: Arc<Mutex<Shown>>,
     /// Not at all: everything is provided.
     pub(crate) looks_up: bool,
 }
+
+/// What was looked up, by name, and whether RabbitMQ lets this user look.
+type Shown = HashMap<String, bool>;
 
 /// Why a channel could not be had, or what ended it.
 #[derive(Debug, thiserror::Error)]
@@ -55,11 +60,24 @@ pub(crate) enum ChannelError {
     Lost,
     #[error("RabbitMQ cancelled the consumer: the queue was deleted or moved")]
     Cancelled,
+    /// As RabbitMQ 4.3 says it; 3.10 closes the channel.
+    #[error(
+        "RabbitMQ cancelled the consumer although the queue is there: a delivery was held for too \
+         long (raise its consumer_timeout), or the queue has moved"
+    )]
+    TimedOut,
     #[error(
         "it is a stream, which keeps no place for its consumers, so events would be lost; replace it \
          by a quorum queue, or give the route a queue of its own on the exchange before the stream"
     )]
     Stream,
+    /// As RabbitMQ 3.10 may leave a quorum queue after its node was killed: it is declared and looked
+    /// up as ever, and neither delivers nor confirms.
+    #[error(
+        "it has no leader: RabbitMQ knows the queue and does not begin to deliver from it; restart \
+         the RabbitMQ node, which then elects one"
+    )]
+    NoLeader,
     #[error("publishes stayed unconfirmed past the deadline")]
     Unconfirmed,
     #[error("a bug of this program; its panic is in the log")]
@@ -121,7 +139,11 @@ impl Channel {
         let opened = call(connection.create_channel());
         let channel = while_connected(&connection, link.clone(), opened).await?;
         Ok(Self {
-            declarer: Declarer { channel, declaring },
+            declarer: Declarer {
+                connection: connection.clone(),
+                channel,
+                declaring,
+            },
             connection,
             link,
         })
@@ -192,12 +214,55 @@ impl Channel {
 }
 
 impl Declarer {
-    /// Declares everything in `topology`; idempotent.
+    /// Declares everything in `topology`, or only looks whether it is there; idempotent.
     pub(crate) async fn declare(&self, topology: &Topology) -> Result<(), ChannelError> {
-        let _turn = self.declaring.turn.lock().await;
-        topology
-            .declare_on(&self.channel, self.declaring.looks_up)
-            .await
+        let mut shown = self.declaring.turn.lock().await;
+        if self.declaring.looks_up {
+            self.look_up(topology, &mut shown).await
+        } else {
+            topology.declare_on(&self.channel).await
+        }
+    }
+
+    /// RabbitMQ 4.3 shows a user only what it may use in some way, and closes the channel of one that
+    /// looks for more. So a first look goes by a channel of its own, and what is not shown is used
+    /// unseen: what is wrong with it shows when it is used.
+    async fn look_up(&self, topology: &Topology, shown: &mut Shown) -> Result<(), ChannelError> {
+        let mut first_looks = None;
+        for declaration in topology.declarations() {
+            let name = declaration.name();
+            match shown.get(&name) {
+                Some(false) => {}
+                None if declaration.is_shown_to_some() => {
+                    let channel = match first_looks.take() {
+                        Some(channel) => channel,
+                        None => call(self.connection.create_channel()).await?,
+                    };
+                    let is_shown = match declaration.look_up_on(&channel).await {
+                        Ok(()) => true,
+                        Err(ChannelError::Refused { reason, .. }) => {
+                            debug!(reason, "used without a look");
+                            false
+                        }
+                        Err(source) => return Err(declaration.failed(true, source)),
+                    };
+                    shown.insert(name, is_shown);
+                    first_looks = Some(channel).filter(|_| is_shown);
+                }
+                Some(true) | None => {
+                    let looked = declaration.look_up_on(&self.channel).await;
+                    if looked.is_err() {
+                        shown.remove(&name);
+                    }
+                    looked.map_err(|source| declaration.failed(true, source))?;
+                }
+            }
+        }
+        if let Some(channel) = first_looks {
+            // An error says that it is closed already, as wanted.
+            let _ = timeout(CLOSE_DEADLINE, channel.close(200, "done".into())).await;
+        }
+        Ok(())
     }
 }
 

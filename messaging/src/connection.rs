@@ -118,6 +118,15 @@ impl Connection {
         self.closing.is_cancelled()
     }
 
+    /// Whether RabbitMQ opens a channel now.
+    pub(crate) async fn answers(&self) -> bool {
+        let Ok(channel) = self.channel().await else {
+            return false;
+        };
+        channel.close().await;
+        true
+    }
+
     /// Opens a channel, waiting for the connection where it is away. Ends with an error when the
     /// connection is closed for good or RabbitMQ refuses the channel.
     pub(crate) async fn channel(&self) -> Result<Channel, ChannelError> {

@@ -4,12 +4,15 @@
 //! channel (a lost connection, a deleted queue, a cancelled consumer) ends one session; the next
 //! one declares and consumes again, and no other consumer notices.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::StreamExt as _;
 use lapin::{
-    options::{BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions},
-    types::FieldTable,
+    options::{
+        BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions,
+        QueueDeclareOptions,
+    },
+    types::{FieldTable, ShortString},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -176,13 +179,19 @@ where
         let acker = Arc::new(Acker::new(self.config.prefetch));
         let mut acknowledging = pin!(acker.run((*channel).clone()));
         let mut declare_again = pin!(declare_again(channel.declarer(), topology));
+        // What waits for a handler. The stream is read all the same, since its end is how RabbitMQ
+        // cancels a consumer, whose handlers may all be at work.
+        let mut ahead = VecDeque::new();
         loop {
-            let next = async {
-                let permit = self.permits.clone().acquire_owned().await;
-                (permit, deliveries.next().await)
-            };
-            let (permit, delivery) = tokio::select! {
-                next = next => next,
+            let permit = tokio::select! {
+                permit = self.permits.clone().acquire_owned(), if !ahead.is_empty() => permit,
+                delivery = deliveries.next() => {
+                    let Some(delivery) = delivery else {
+                        return Err(cancelled(&channel, deliveries.queue()).await);
+                    };
+                    ahead.push_back(delivery?);
+                    continue;
+                }
                 // Not before it is told to finish.
                 () = &mut acknowledging => return Err(ChannelError::Panicked),
                 changed = channel.link_changed() => {
@@ -192,11 +201,10 @@ where
                 error = &mut declare_again => return Err(error),
                 () = self.stop.cancelled() => break,
             };
-            let (Ok(permit), Some(delivery)) = (permit, delivery) else {
-                // A deleted queue ends the stream while the channel stays open.
-                return Err(ChannelError::Cancelled);
-            };
-            self.handle(delivery?, permit, &acker);
+            // The semaphore is never closed.
+            if let (Ok(permit), Some(delivery)) = (permit, ahead.pop_front()) {
+                self.handle(delivery, permit, &acker);
+            }
         }
         self.status.send_replace(Status::waiting("draining"));
         let cancel = async {
@@ -261,13 +269,19 @@ where
             exclusive: false,
             nowait: false,
         };
-        let deliveries = call(channel.basic_consume(
+        let consuming = call(channel.basic_consume(
             queue,
             "".into(), // RabbitMQ makes a tag up
             options,
             FieldTable::default(),
-        ))
-        .await?;
+        ));
+        let deliveries = match consuming.await {
+            // The declaration was answered, and so is another channel: it is this queue.
+            Err(ChannelError::Deadline) if self.connection.answers().await => {
+                return Err(ChannelError::NoLeader);
+            }
+            deliveries => deliveries?,
+        };
         if is_exclusive {
             // After its consumer: where it cannot be bound, since there is no such exchange yet,
             // the channel ends, and RabbitMQ deletes the queue with its last consumer.
@@ -312,6 +326,18 @@ where
             }
             drop(permit);
         });
+    }
+}
+
+/// Why RabbitMQ ended the stream of a consumer, while its channel stays open.
+async fn cancelled(channel: &Channel, queue: ShortString) -> ChannelError {
+    let look = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
+    match call(channel.queue_declare(queue, look, FieldTable::default())).await {
+        Ok(_there) => ChannelError::TimedOut,
+        Err(_gone) => ChannelError::Cancelled,
     }
 }
 

@@ -27,19 +27,11 @@ const RABBITMQ_NAMES: &str = "amq.";
 const MATCH: &str = "x-match";
 
 impl Topology {
-    /// Declares everything in turn, or only looks whether it is there.
-    pub(crate) async fn declare_on(
-        &self,
-        channel: &lapin::Channel,
-        look_up: bool,
-    ) -> Result<(), ChannelError> {
+    /// Declares everything in turn.
+    pub(crate) async fn declare_on(&self, channel: &lapin::Channel) -> Result<(), ChannelError> {
         for declaration in self.declarations() {
-            let done = if look_up {
-                declaration.look_up_on(channel).await
-            } else {
-                declaration.declare_on(channel).await
-            };
-            done.map_err(|source| declaration.failed(look_up, source))?;
+            let declared = declaration.declare_on(channel).await;
+            declared.map_err(|source| declaration.failed(false, source))?;
         }
         Ok(())
     }
@@ -89,7 +81,7 @@ impl Connection {
 }
 
 impl Declaration {
-    fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         match self {
             Self::Exchange(exchange) => format!("exchange {}", exchange.name),
             Self::Queue { name, .. } | Self::ExistingQueue(name) | Self::ExclusiveQueue(name) => {
@@ -128,8 +120,9 @@ impl Declaration {
         }
     }
 
-    /// Whether it is there, which takes no permission. RabbitMQ shows nobody a binding.
-    async fn look_up_on(&self, channel: &lapin::Channel) -> Result<(), ChannelError> {
+    /// Whether it is there, which takes no permission on 3.10, and any one of it on 4.3. RabbitMQ
+    /// shows nobody a binding.
+    pub(crate) async fn look_up_on(&self, channel: &lapin::Channel) -> Result<(), ChannelError> {
         match self {
             Self::Exchange(exchange) => declare_exchange(channel, exchange, true).await,
             Self::Queue { name, .. } | Self::ExistingQueue(name) => {
@@ -142,7 +135,15 @@ impl Declaration {
         }
     }
 
-    fn failed(&self, look_up: bool, source: ChannelError) -> ChannelError {
+    /// Whether it is looked up by its name. What RabbitMQ named is this connection's own.
+    pub(crate) fn is_shown_to_some(&self) -> bool {
+        match self {
+            Self::Exchange(_) | Self::Queue { .. } | Self::ExistingQueue(_) => true,
+            Self::ExclusiveQueue(_) | Self::Binding { .. } => false,
+        }
+    }
+
+    pub(crate) fn failed(&self, look_up: bool, source: ChannelError) -> ChannelError {
         let name = self.name();
         let attempt = if look_up || self.is_existing() {
             format!("looking up {name}")

@@ -32,6 +32,7 @@ mod hostile_messages;
 mod idempotency;
 mod identity;
 mod kill_between;
+mod leaderless;
 mod least_privilege;
 mod log_event;
 mod logger_store;
