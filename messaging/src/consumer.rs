@@ -35,9 +35,10 @@ use crate::{
 /// binding or a queue beside its own was deleted.
 const DECLARE_AGAIN: Duration = Duration::from_secs(5);
 
-/// The least wait after a queue was deleted. To declare a queue while its deletion is under way can
-/// crash the dead-lettering of RabbitMQ 3.10 (`rabbit_fifo_dlx_sup` gives up), and then no quorum
-/// queue with it can be declared on that node any more.
+/// The least wait after RabbitMQ cancelled a consumer, its queue being deleted for instance. To declare
+/// a queue while its deletion is under way can crash the dead-lettering of RabbitMQ 3.10
+/// (`rabbit_fifo_dlx_sup` gives up), and then no quorum queue with it can be declared on that node any
+/// more.
 const AFTER_DELETION: Duration = Duration::from_secs(1);
 
 /// Before an event whose handler panicked goes back to its queue.
@@ -157,7 +158,9 @@ where
                 .send_replace(Status::waiting(format!("queue {queue}: {error}")));
             warn!(queue, error = %error, attempt = backoff.attempt() + 1, "consuming is interrupted");
             let wait = match error {
-                ChannelError::Cancelled => backoff.next_wait().max(AFTER_DELETION),
+                ChannelError::Cancelled | ChannelError::TimedOut => {
+                    backoff.next_wait().max(AFTER_DELETION)
+                }
                 _ => backoff.next_wait(),
             };
             tokio::select! {

@@ -44,6 +44,9 @@ fn without(definitions: &Value, member: &str, name: &str) -> Value {
     things.retain(|thing| thing["name"] != name);
     let bindings = definitions["bindings"].as_array_mut().unwrap();
     bindings.retain(|binding| binding["source"] != name && binding["destination"] != name);
+    // RabbitMQ 4.3 refuses those of an exchange that is not there.
+    let types = definitions["topic_permissions"].as_array_mut().unwrap();
+    types.retain(|permission| permission["exchange"] != name);
     definitions
 }
 
