@@ -17,7 +17,7 @@ use std::{
 use axum::{http::StatusCode, response::IntoResponse as _};
 use lapin::{
     BasicProperties, Connection, ConnectionProperties,
-    options::{BasicGetOptions, BasicNackOptions, BasicPublishOptions},
+    options::{BasicGetOptions, BasicNackOptions, BasicPublishOptions, BasicRejectOptions},
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -329,11 +329,9 @@ async fn what_rabbitmq_gives_up_is_a_dead_letter_with_a_reason() {
             dead.delivery.acker.nack(back).await.unwrap();
             return Some(());
         };
-        let back = BasicNackOptions {
-            multiple: false,
-            requeue: true,
-        };
-        message.delivery.acker.nack(back).await.unwrap();
+        // RabbitMQ 4.3 counts a reject against the limit of deliveries, and no nack.
+        let back = BasicRejectOptions { requeue: true };
+        message.delivery.acker.reject(back).await.unwrap();
         None
     })
     .await;
