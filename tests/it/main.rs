@@ -50,6 +50,7 @@ mod reply_queues;
 mod retry;
 mod rolling_restart;
 mod routes;
+mod scripts;
 mod starved;
 mod streams;
 mod suite_token;
