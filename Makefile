@@ -7,7 +7,7 @@ COMPOSE := scripts/docker-engine --stay scripts/compose
 NODES := $(if $(filter 4,$(RABBITMQ)),scripts/docker-engine)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test chaos bench test-compose up_build up down logs fmt lint clean
+.PHONY: help run test test-all chaos bench test-compose up_build up down logs fmt lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,9 @@ run: ## build and run everything on this machine until Ctrl-C; no Docker needed
 
 test: ## unit and end-to-end tests, with a private RabbitMQ and PostgreSQL
 	@$(NODES) scripts/test
+
+test-all: ## test and chaos on both generations of RabbitMQ, the proof, test-compose: about two hours
+	@scripts/test-all
 
 chaos: ## break everything under load for half an hour, and balance all events; RABBITMQ=3 or 4
 	@$(NODES) scripts/chaos $(CHAOS)
