@@ -1,11 +1,12 @@
 //! The faults: what each is called, how often it is injected, and how.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use rand::{Rng as _, rngs::StdRng, seq::IndexedRandom as _};
 
 use crate::stage::Stage;
 
+pub mod hostile;
 mod injection;
 pub mod poison;
 mod topology;
@@ -38,13 +39,14 @@ pub enum Fault {
     HandOffDeleted,
     ExchangeDeleted,
     Poison,
+    Hostile,
     Everything,
     TargetRefuses,
 }
 
 impl Fault {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Control,
         Self::ListenerKilled,
         Self::BrokerKilled,
@@ -63,6 +65,7 @@ impl Fault {
         Self::HandOffDeleted,
         Self::ExchangeDeleted,
         Self::Poison,
+        Self::Hostile,
         Self::Everything,
         Self::TargetRefuses,
     ];
@@ -102,6 +105,7 @@ impl Fault {
             Self::HandOffDeleted => "retry and dead-letter queues deleted",
             Self::ExchangeDeleted => "exchanges deleted",
             Self::Poison => "poison, one event in 100",
+            Self::Hostile => "hostile messages on another route",
             Self::Everything => "everything at once",
             Self::TargetRefuses => "target refuses connections",
         }
@@ -110,7 +114,7 @@ impl Fault {
     /// How often it is injected.
     fn times(self, short: bool) -> u32 {
         let (full, few) = match self {
-            Self::Control | Self::Poison => (0, 0),
+            Self::Control | Self::Poison | Self::Hostile => (0, 0),
             Self::ListenerKilled | Self::BrokerKilled => (50, 3),
             Self::RabbitmqKilled => (10, 1),
             Self::ConnectionsClosed | Self::LoggerKilled | Self::Resets => (20, 2),
@@ -160,10 +164,21 @@ impl Fault {
         }
     }
 
+    /// Routes beside those that every event takes.
+    pub fn more_routes(self, target: SocketAddr) -> String {
+        match self {
+            Self::Hostile => hostile::route(target),
+            _ => String::new(),
+        }
+    }
+
     /// The whole scenario, with the load running from before it to after it.
     pub async fn play(self, stage: &mut Stage<'_>, short: bool, random: &mut StdRng) {
         if self == Self::Poison {
             return poison::play(stage, short).await;
+        }
+        if self == Self::Hostile {
+            return hostile::play(stage, short).await;
         }
         let calm = Duration::from_secs(if short { 5 } else { 10 });
         stage.run(calm).await;

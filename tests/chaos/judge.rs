@@ -19,6 +19,8 @@ const RECOVERY_MAX: Duration = Duration::from_secs(10);
 const IN_FLIGHT_MAX: usize = 64;
 /// How much slower good events may be for the poison among them.
 const POISON_FACTOR: f64 = 1.5;
+/// Nothing pauses while hostile messages come: less than it takes to connect again and go on.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Ids that are shown of a violation.
 const SHOWN: usize = 3;
 
@@ -42,6 +44,9 @@ pub fn judge(fault: Fault, end: End) -> Row {
     }
     if end.recovery > RECOVERY_MAX {
         violations.push(format!("recovery took longer than {RECOVERY_MAX:?}"));
+    }
+    if fault == Fault::Hostile && end.longest_gap > PAUSE_MAX {
+        violations.push(format!("a pause of more than {PAUSE_MAX:?}"));
     }
     let duplicates_max = duplicates_max(fault, end.injected);
     if balance.duplicates > duplicates_max {
@@ -82,7 +87,8 @@ fn duplicates_max(fault: Fault, injected: usize) -> usize {
         | Fault::LoggerKilled
         | Fault::MemoryAlarm
         | Fault::DiskAlarm
-        | Fault::Poison => 0,
+        | Fault::Poison
+        | Fault::Hostile => 0,
         _ => injected * IN_FLIGHT_MAX,
     }
 }

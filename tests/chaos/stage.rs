@@ -12,10 +12,11 @@ use tests::{
     proxy::Proxy,
     rabbitmq::{Node, VirtualHost},
     sink::Sink,
+    target::Target,
 };
 use tokio::time::{Instant, sleep};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, hostile};
 
 /// The route to the logger, and the one to the sink; each takes every event.
 pub const LOGGER: &str = "logger";
@@ -39,6 +40,8 @@ pub struct Stage<'a> {
     pub amqp: Proxy,
     /// Between the listener and the sink.
     pub target: Proxy,
+    /// The target of a route beside, where the fault asks for one.
+    pub beside: Target,
     pub load: Load,
     ledger: Ledger,
     audit: Audit,
@@ -71,9 +74,11 @@ impl<'a> Stage<'a> {
         };
         let sink = Sink::start().await;
         let target = Proxy::start(sink.addr).await;
+        let beside = hostile::target().await;
         let dir = tempfile::tempdir().or_panic("a directory");
         let logger = logger(&dir).await;
-        let listener = listener(&dir, &amqp_url, &logger, &target, fault).await;
+        let routes = routes(fault, &target, &beside);
+        let listener = listener(&dir, &amqp_url, &logger, &routes).await;
         let broker = Process::start("broker-service", dir.path(), &[("AMQP_URL", &amqp_url)]).await;
         for service in [&logger, &listener, &broker] {
             service.ready().await;
@@ -94,6 +99,7 @@ impl<'a> Stage<'a> {
             sink,
             amqp,
             target,
+            beside,
             load,
             ledger: Ledger::new(&[LOGGER, SINK]),
             complaints: Vec::new(),
@@ -172,13 +178,22 @@ impl<'a> Stage<'a> {
     }
 
     /// Ends the load, waits for everything to settle, and strikes the balance.
-    pub async fn end(self) -> End {
+    pub async fn end(mut self) -> End {
         let Self {
             load,
             mut ledger,
             mut audit,
             ..
         } = self;
+        for (name, process) in [
+            ("broker", &mut self.broker),
+            ("listener", &mut self.listener),
+            ("logger", &mut self.logger),
+        ] {
+            if !process.is_running() {
+                self.complaints.push(format!("the {name} ended by itself"));
+            }
+        }
         ledger.sent(load.stop().await);
         let settled = audit.settle(&self.sink, &mut ledger, SETTLE_DEADLINE);
         let balance = settled.await;
@@ -201,19 +216,7 @@ async fn logger(dir: &TempDir) -> Process {
     Process::start("logger-service", dir.path(), &environment).await
 }
 
-async fn listener(
-    dir: &TempDir,
-    amqp_url: &str,
-    logger: &Process,
-    target: &Proxy,
-    fault: Fault,
-) -> Process {
-    let routes = format!(
-        "[[route]]\nname = \"{LOGGER}\"\nbindings = [\"#\"]\ntarget = \"${{LOGGER_URL}}/log\"\n\n\
-         [[route]]\nname = \"{SINK}\"\nbindings = [\"#\"]\ntarget = \"http://{}/\"\n{}\n",
-        target.addr,
-        fault.route_options(),
-    );
+async fn listener(dir: &TempDir, amqp_url: &str, logger: &Process, routes: &str) -> Process {
     let file = dir.path().join("routes.toml");
     std::fs::write(&file, routes).or_panic("the routes file");
     let (file, logger) = (file.display().to_string(), logger.url(""));
@@ -223,4 +226,13 @@ async fn listener(
         ("LOGGER_URL", &logger),
     ];
     Process::start("listener-service", dir.path(), &environment).await
+}
+
+fn routes(fault: Fault, target: &Proxy, beside: &Target) -> String {
+    let (options, more) = (fault.route_options(), fault.more_routes(beside.addr));
+    format!(
+        "[[route]]\nname = \"{LOGGER}\"\nbindings = [\"#\"]\ntarget = \"${{LOGGER_URL}}/log\"\n\n\
+         [[route]]\nname = \"{SINK}\"\nbindings = [\"#\"]\ntarget = \"http://{}/\"\n{options}\n\n{more}",
+        target.addr,
+    )
 }

@@ -10,7 +10,7 @@ use tests::{
     eventually,
     foreign::Foreign,
     rabbitmq::{VirtualHost, virtual_host},
-    raw::{Raw, entry, long, nested, properties, short},
+    raw::{Raw, entry, long, nested, properties, short, with_text},
     suite::{Service, listener_alone},
     target::Target,
 };
@@ -107,13 +107,6 @@ impl Stage {
             .map(|event| event.header("ce-id").to_owned())
             .collect()
     }
-}
-
-/// Properties without headers: one short string at this place, and an id.
-fn with_text(place: u8, text: &[u8], id: &[u8]) -> Vec<u8> {
-    let flags: u16 = 1 << (15 - place) | 1 << 7;
-    let (first, second) = if place < 8 { (text, id) } else { (id, text) };
-    [&flags.to_be_bytes()[..], &short(first), &short(second)].concat()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,7 +240,9 @@ async fn headers_above_frame_max_are_left_out() {
 /// The copies of it fit as well.
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_above_a_small_frame_max_are_left_out_of_every_copy() {
-    too_large("?frame_max=8192", StatusCode::INTERNAL_SERVER_ERROR, 12).await;
+    for query in ["?frame_max=8192", "?frame_max=4096"] {
+        too_large(query, StatusCode::INTERNAL_SERVER_ERROR, 12).await;
+    }
 }
 
 /// A table of random entries: names and texts of any bytes, values of any kind.

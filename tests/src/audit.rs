@@ -121,28 +121,10 @@ impl Audit {
             }
         }
         if let Some((_route, url)) = &self.logger {
-            self.stored_dead_letters(url, ledger).await;
-        }
-    }
-
-    async fn stored_dead_letters(&self, url: &str, ledger: &mut Ledger) {
-        let mut cursor = String::new();
-        loop {
-            let list = format!("{url}/dead-letters?state=any&limit=500{cursor}");
-            let page = http::get(&list).await;
-            // A logger without a store of dead letters.
-            if page.status == StatusCode::NOT_FOUND {
-                return;
-            }
-            assert_eq!(page.status, StatusCode::OK, "{}", page.text);
-            let page = page.json();
-            for letter in page["dead_letters"].as_array().into_iter().flatten() {
-                let route = text(&letter["route"]);
-                ledger.dead(&route, &text(&letter["event_id"]), &text(&letter["reason"]));
-            }
-            match page["next_cursor"].as_str() {
-                Some(next) => cursor = format!("&cursor={next}"),
-                None => return,
+            for route in self.routes() {
+                for letter in stored_dead_letters(url, route).await {
+                    ledger.dead(route, &text(&letter["event_id"]), &text(&letter["reason"]));
+                }
             }
         }
     }
@@ -166,6 +148,33 @@ impl Audit {
     fn routes(&self) -> impl Iterator<Item = &str> {
         let logger = self.logger.iter().map(|(route, _)| route.as_str());
         logger.chain([self.sink_route.as_str()])
+    }
+}
+
+/// The dead letters of a route that the logger at `url` has.
+pub async fn stored_dead_letters(url: &str, route: &str) -> Vec<Value> {
+    let mut found = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let list = format!("{url}/dead-letters?state=any&route={route}&limit=500{cursor}");
+        let page = http::get(&list).await;
+        // A logger without a store of dead letters.
+        if page.status == StatusCode::NOT_FOUND {
+            return found;
+        }
+        assert_eq!(page.status, StatusCode::OK, "{}", page.text);
+        let page = page.json();
+        found.extend(
+            page["dead_letters"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .cloned(),
+        );
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return found,
+        }
     }
 }
 

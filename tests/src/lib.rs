@@ -6,6 +6,7 @@
 pub mod audit;
 pub mod foreign;
 pub mod gateway;
+pub mod hostile;
 pub mod http;
 pub mod ledger;
 pub mod load;

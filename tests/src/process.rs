@@ -188,6 +188,12 @@ impl Process {
         signal(self.pid(), "CONT");
     }
 
+    /// Whether it has not ended by itself.
+    pub fn is_running(&mut self) -> bool {
+        let child = self.running.as_mut().map(|running| &mut running.child);
+        child.is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         match &self.running {

@@ -161,6 +161,13 @@ pub fn properties(headers: &[u8], message_id: &[u8]) -> Vec<u8> {
     [&[0x20, 0x80], &long(headers)[..], &short(message_id)].concat()
 }
 
+/// Properties without headers: a short string at one of their 14 places, and an id.
+pub fn with_text(place: u8, text: &[u8], id: &[u8]) -> Vec<u8> {
+    let flags: u16 = 1 << (15 - place) | 1 << 7;
+    let (first, second) = if place < 8 { (text, id) } else { (id, text) };
+    [&flags.to_be_bytes()[..], &short(first), &short(second)].concat()
+}
+
 /// A table or an array nested so deep, without its tag.
 pub fn nested(depth: usize, tag: u8) -> Vec<u8> {
     let name: &[u8] = if tag == b'F' { b"\x01n" } else { b"" };

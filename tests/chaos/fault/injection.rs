@@ -77,7 +77,7 @@ impl Fault {
             Self::RouteQueueDeleted => return topology::route_queue_deleted(stage).await,
             Self::HandOffDeleted => return topology::hand_off_deleted(stage).await,
             Self::ExchangeDeleted => return topology::exchanges_deleted(stage).await,
-            Self::Control | Self::Poison | Self::Everything => {}
+            Self::Control | Self::Poison | Self::Hostile | Self::Everything => {}
         }
         Instant::now()
     }
