@@ -12,6 +12,7 @@ use crate::{
     event::{attribute_prefix, is_attribute},
     handoff::{EXPIRES_AT, OWN_PREFIX},
     headers::{DROPPED, Headers, entries, text},
+    wire::parsable,
 };
 
 /// Headers that must not be copied: RabbitMQ routes by CC and BCC, and counts in `x-death`.
@@ -45,9 +46,10 @@ impl Delivery {
     }
 }
 
-/// Reads what [`Delivery::original`] wrote; what nobody wrote is none.
+/// Reads what [`Delivery::original`] wrote; what nobody wrote is none. It comes from a store, where
+/// somebody else may have put it, and lapin's parser goes as deep as it is nested.
 pub(crate) fn read_original(bytes: &[u8]) -> Option<BasicProperties> {
-    let (_rest, properties) = parse_properties(bytes).ok()?;
+    let (_rest, properties) = parse_properties(&*parsable(bytes)?).ok()?;
     Some(properties)
 }
 

@@ -3,6 +3,7 @@
 use crate::{
     Delivery,
     topology::{is_convention, queue_of_copies},
+    wire::was_replaced,
 };
 
 /// What a requester names that wants RabbitMQ's direct reply-to. RabbitMQ makes an address of it.
@@ -26,6 +27,9 @@ pub enum ReplyToError {
          on the same channel"
     )]
     NoAddress,
+    /// Its name was cleaned, and is another one now, which somebody else may have.
+    #[error("its reply_to is not UTF-8, so no answer finds its way")]
+    NotText,
     /// An answer must not become an event, a request or a dead letter.
     #[error("its reply_to, {0}, is a queue of this gateway, where no answer belongs")]
     Own(String),
@@ -44,6 +48,10 @@ impl ReplyTo {
         let queue = request.reply_to().unwrap_or_default();
         if queue.is_empty() {
             return Err(ReplyToError::Missing);
+        }
+        let headers = request.properties.headers().as_ref();
+        if headers.is_some_and(|headers| was_replaced(headers, "reply_to")) {
+            return Err(ReplyToError::NotText);
         }
         if queue == DIRECT {
             return Err(ReplyToError::NoAddress);

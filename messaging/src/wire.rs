@@ -32,7 +32,10 @@ use lapin::{
 
 use self::{frames::Frames, kit::Kit, stream::CleanStream};
 
-pub(crate) use self::note::{CLEANED, NOTE_BYTES_MAX};
+pub(crate) use self::{
+    content_header::parsable,
+    note::{CLEANED, NOTE_BYTES_MAX, was_replaced},
+};
 
 /// Connects to a node, with the cleaning stream in between. TLS and its trust roots are lapin's own.
 pub(crate) async fn connect(

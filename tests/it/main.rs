@@ -28,6 +28,7 @@ mod examples;
 mod foreign_messages;
 mod frozen_rabbitmq;
 mod full_queues;
+mod hostile_dead_letters;
 mod hostile_messages;
 mod idempotency;
 mod identity;

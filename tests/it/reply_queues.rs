@@ -9,6 +9,7 @@ use tests::{
     eventually,
     foreign::Foreign,
     rabbitmq::{VirtualHost, virtual_host},
+    raw::{Raw, entry, long, short, with_text},
     suite::{Service, listener_alone},
     target::Target,
 };
@@ -102,6 +103,50 @@ async fn what_cannot_be_answered_is_not_asked() {
     asked.ask("last", Some("replies")).await;
     assert_eq!(asked.answer().await["payload"], "answer to last");
     assert_eq!(asked.target.count(), 1, "only the last one is asked");
+    asked.stop().await;
+}
+
+/// Cleaned, its name is that of another queue, which somebody else may have.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_queue_that_is_not_utf8_gets_no_answer_and_nobody_else_does() {
+    let asked = Asked::start().await;
+    asked.sender.queue("caf?", FieldTable::default()).await;
+    let mut raw = Raw::connect(&asked.virtual_host.url).await;
+    let (reply_to, correlation_id) = (6, 5);
+    for name in [&b"caf\xe9"[..], b"caf\xe8", b"\xff"] {
+        let properties = with_text(reply_to, name, b"id");
+        raw.publish("", b"rpc", &properties, b"for nobody").await;
+    }
+    // Beside headers that need more room than there is to say so.
+    let headers: Vec<u8> = (0..100)
+        .flat_map(|number| entry(format!("\u{e9}\0{number}").as_bytes(), b'V', b""))
+        .chain((0..100).flat_map(|number| entry(&[0xff, number, b'x'], b'V', b"")))
+        .collect();
+    let flags = [0x22, 0];
+    let many = [&flags[..], &long(&headers), &short(b"caf\xe9")].concat();
+    raw.publish("", b"rpc", &many, b"for nobody").await;
+    let plain = with_text(correlation_id, b"caf\xe9", b"id");
+    raw.publish("", b"rpc", &plain, b"for nobody").await;
+    raw.confirmed().await;
+    asked.ask("last", Some("replies")).await;
+    assert_eq!(asked.answer().await["payload"], "answer to last");
+    assert_eq!(asked.target.count(), 1, "only the last one is asked");
+    assert_eq!(asked.sender.purge("caf?").await, 0);
+    asked.stop().await;
+}
+
+/// Its requester knows the answer by the queue that it comes to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correlation_id_that_is_not_utf8_comes_back_replaced() {
+    let asked = Asked::start().await;
+    let mut raw = Raw::connect(&asked.virtual_host.url).await;
+    let flags = [0x06, 0]; // correlation_id and reply_to
+    let properties = [&flags[..], &short(b"caf\xe9"), &short(b"replies")].concat();
+    raw.publish("", b"rpc", &properties, b"one").await;
+    raw.confirmed().await;
+    let answer = asked.answer().await;
+    assert_eq!(answer["payload"], "answer to one");
+    assert_eq!(answer["properties"]["correlation_id"], "caf?");
     asked.stop().await;
 }
 

@@ -1,10 +1,14 @@
 //! The header frame of a message: its properties and headers.
 
-use std::{borrow::Cow, cmp::Reverse};
+use std::{
+    borrow::Cow,
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+};
 
 use super::{
     note::{CLEANED, NOTE_BYTES_MAX, Note},
-    table::{VALUES_MAX, entry},
+    table::{VALUES_MAX, entry, table},
     text::{replace_invalid, short},
 };
 use event::Event;
@@ -68,6 +72,19 @@ pub(super) fn headers(payload: &mut [u8]) -> Option<(usize, usize)> {
     (flags(fixed) & flag(HEADERS) != 0).then_some((at + 4, length))
 }
 
+/// Properties as AMQP writes them, from the flags on, such that they can be parsed on a stack: what is
+/// nested too deep has become bytes. `None` where the headers cannot be read.
+pub(crate) fn parsable(properties: &[u8]) -> Option<Vec<u8>> {
+    const BEFORE_FLAGS: usize = FIXED - 2;
+    let mut payload = [&[0; BEFORE_FLAGS], properties].concat();
+    if flags(payload.get(..FIXED)?) & flag(HEADERS) != 0 {
+        let (start, length) = headers(&mut payload)?;
+        let headers = payload.get_mut(start..start.checked_add(length)?)?;
+        table(headers, 0, &mut { VALUES_MAX })?;
+    }
+    Some(payload.split_off(BEFORE_FLAGS))
+}
+
 /// Cleans the payload of a header frame in place, or returns another one in its stead, which has
 /// `bytes_max` bytes at most: no less than the smallest frame holds. `skipped` bytes of headers were
 /// left out on the way here.
@@ -78,7 +95,13 @@ pub(super) fn clean(payload: &mut [u8], skipped: usize, bytes_max: usize) -> Opt
     if skipped > 0 {
         note.dropped("bytes of headers:", skipped.to_string().as_bytes());
     }
-    let id = walk(flags(fixed), rest, &mut note, |_| {});
+    let (mut place, mut renamed) = (0, Vec::new());
+    let id = walk(flags(fixed), rest, &mut note, |part| {
+        if let Part::Header(.., is_renamed) = part {
+            renamed.extend(is_renamed.then_some(place));
+            place += 1;
+        }
+    });
     if fits && note.is_empty() {
         return None;
     }
@@ -87,6 +110,7 @@ pub(super) fn clean(payload: &mut [u8], skipped: usize, bytes_max: usize) -> Opt
     walk(flags(fixed), rest, &mut Note::default(), |part| {
         message.take(part);
     });
+    message.tell_apart(&renamed);
     if let Some(id) = id {
         message.replace_id(id);
     }
@@ -108,8 +132,8 @@ fn flag(place: usize) -> u16 {
 enum Part<'a> {
     /// By its place; a text without its length.
     Property(usize, &'a [u8]),
-    /// With its name, and its value from the tag on.
-    Header(&'a [u8], &'a [u8]),
+    /// With its name, its value from the tag on, and whether bytes of the name were replaced.
+    Header(&'a [u8], &'a [u8], bool),
 }
 
 /// Reads properties and headers up to where they cannot be read, cleans them in place, and notes
@@ -139,7 +163,7 @@ fn walk<'a>(
                     .flatten();
                 id = id.or(raw);
                 if replace_invalid(content) {
-                    note.replaced(name, b"");
+                    note.replaced_property(name);
                 }
                 visit(Part::Property(place, content));
             }
@@ -166,9 +190,9 @@ fn walk_headers<'a>(mut table: &'a mut [u8], note: &mut Note, visit: &mut impl F
         table = rest;
         let (name, value) = header[1..].split_at(entry.name);
         if entry.changed {
-            note.replaced("the header", name);
+            note.replaced_header(name);
         }
-        visit(Part::Header(name, value));
+        visit(Part::Header(name, value, entry.renamed));
     }
 }
 
@@ -195,7 +219,7 @@ struct Message<'a> {
 }
 
 struct Header<'a> {
-    name: &'a [u8],
+    name: Cow<'a, [u8]>,
     value: Cow<'a, [u8]>,
 }
 
@@ -203,10 +227,8 @@ impl<'a> Message<'a> {
     fn take(&mut self, part: Part<'a>) {
         match part {
             Part::Property(place, content) => self.properties.push((place, content.into())),
-            // This one's own is written last.
-            Part::Header(name, _) if name == CLEANED.as_bytes() => {}
-            Part::Header(name, value) => self.headers.push(Header {
-                name,
+            Part::Header(name, value, _) => self.headers.push(Header {
+                name: name.into(),
                 value: value.into(),
             }),
         }
@@ -216,6 +238,28 @@ impl<'a> Message<'a> {
         for (place, content) in &mut self.properties {
             if *place == MESSAGE_ID {
                 *content = id.clone().into_bytes().into();
+            }
+        }
+    }
+
+    /// Numbers headers that have the name of another one since bytes of theirs were replaced: of
+    /// equal names a table holds one.
+    fn tell_apart(&mut self, renamed: &[usize]) {
+        let mut names = HashSet::new();
+        let mut numbers = HashMap::<_, usize>::new();
+        if !renamed.is_empty() {
+            let mut next = renamed.iter().peekable();
+            let others = (self.headers.iter().enumerate())
+                .filter(|(place, _)| next.next_if_eq(&place).is_none());
+            names.extend(others.map(|(_, header)| header.name.clone()));
+        }
+        for place in renamed {
+            let name = &mut self.headers[*place].name;
+            let plain = name.clone();
+            while !names.insert(name.clone()) {
+                let number = numbers.entry(plain.clone()).or_insert(1);
+                *number += 1;
+                *name = numbered(&plain, *number).into();
             }
         }
     }
@@ -243,7 +287,7 @@ impl<'a> Message<'a> {
                 break;
             }
             let header = &self.headers[index];
-            note.dropped("the header", header.name);
+            note.dropped("the header", &header.name);
             length -= header.length();
             dropped[index] = true;
         }
@@ -264,8 +308,10 @@ impl<'a> Message<'a> {
         }
         let table = out.len();
         out.extend_from_slice(&[0; 4]);
-        for header in &self.headers {
-            write_short(&mut out, header.name);
+        // This one's own is written last.
+        let theirs = |header: &&Header<'_>| *header.name != *CLEANED.as_bytes();
+        for header in self.headers.iter().filter(theirs) {
+            write_short(&mut out, &header.name);
             out.extend_from_slice(&header.value);
         }
         write_short(&mut out, CLEANED.as_bytes());
@@ -287,7 +333,7 @@ impl Header<'_> {
     }
 
     fn is_id(&self) -> bool {
-        IDS.contains(&self.name)
+        IDS.contains(&&*self.name)
     }
 
     /// Makes of an id that is too long for one what the event would make of it.
@@ -298,6 +344,16 @@ impl Header<'_> {
             self.value = long_string(&raw_id(id)).into();
         }
     }
+}
+
+/// A name with a number behind it, as long as a name can be.
+fn numbered(name: &[u8], number: usize) -> Vec<u8> {
+    let number = format!("~{number}");
+    let mut length = name.len().min(usize::from(u8::MAX) - number.len());
+    while name.get(length).is_some_and(|byte| byte & 0xc0 == 0x80) {
+        length -= 1; // the next character as a whole
+    }
+    [&name[..length], number.as_bytes()].concat()
 }
 
 fn write_property(out: &mut Vec<u8>, place: usize, content: &[u8]) {

@@ -1,5 +1,7 @@
 //! Field tables and arrays (AMQP 0-9-1, 4.2.5.5), cleaned in place: nothing here changes a length.
 
+use std::collections::HashSet;
+
 use super::text::{replace_invalid, short};
 
 /// Tables and arrays may be nested this deep. What parses, copies and drops them, lapin's thread
@@ -15,6 +17,8 @@ pub(super) struct Entry {
     /// Bytes of all of it.
     pub(super) length: usize,
     pub(super) changed: bool,
+    /// Whether bytes of its name were replaced.
+    pub(super) renamed: bool,
 }
 
 /// A value at the front of something, once it is clean.
@@ -34,18 +38,34 @@ pub(super) fn entry(table: &mut [u8], depth: usize, values: &mut usize) -> Optio
         name,
         length: before + value.length,
         changed: renamed || value.changed,
+        renamed,
     })
 }
 
-/// Cleans all entries of a table; whether one was changed.
+/// Cleans all entries of a table; whether one was changed. `None` also where two have one name now: a
+/// table would hold one of them only.
 pub(super) fn table(table: &mut [u8], depth: usize, values: &mut usize) -> Option<bool> {
-    let (mut at, mut changed) = (0, false);
+    let (mut at, mut changed, mut renamed) = (0, false, false);
     while at < table.len() {
         let entry = entry(&mut table[at..], depth, values)?;
         at += entry.length;
         changed |= entry.changed;
+        renamed |= entry.renamed;
     }
-    Some(changed)
+    (!renamed || names_differ(table, depth)).then_some(changed)
+}
+
+/// Of a table that is clean.
+fn names_differ(mut table: &mut [u8], depth: usize) -> bool {
+    let (mut names, mut values) = (HashSet::new(), VALUES_MAX);
+    while let Some(entry) = entry(table, depth, &mut values) {
+        let (read, rest) = table.split_at_mut(entry.length);
+        if !names.insert(&read[1..=entry.name]) {
+            return false;
+        }
+        table = rest;
+    }
+    true
 }
 
 fn array(array: &mut [u8], depth: usize, values: &mut usize) -> Option<bool> {

@@ -149,6 +149,74 @@ fn names_are_cleaned_at_any_depth_and_values_stay() {
 }
 
 #[test]
+fn names_that_become_one_are_numbered() {
+    let long = [&[b'x'; 251][..], "\u{e9}".as_bytes(), b"\xe9"].concat();
+    let also = [&[b'x'; 251][..], "\u{e9}".as_bytes(), b"\xe8"].concat();
+    let entries = [
+        text(b"caf\xe9", b"1"),
+        text(b"caf\xe8", b"2"),
+        text(b"caf?", b"kept"),
+        text(b"caf\xea", b"3"),
+        text(b"caf?~3", b"kept"),
+        text(b"other\xea", b"4"),
+        text(&long, b"5"),
+        text(&also, b"6"),
+    ];
+    let clean = cleaned(&header(HEADERS, &table(&entries.concat())), FRAME_MAX);
+    let headers = clean.headers().as_ref().unwrap().inner();
+    let value = |name: &str| headers[name].as_long_string().unwrap().to_string();
+    let rest = "x".repeat(251);
+    for (name, expected) in [
+        ("caf?", "kept"),
+        ("caf?~2", "1"),
+        ("caf?~3", "kept"),
+        ("caf?~4", "2"),
+        ("caf?~5", "3"),
+        ("other?", "4"),
+        (&format!("{rest}\u{e9}?"), "5"),
+        (&format!("{rest}\u{e9}~2"), "6"),
+    ] {
+        assert_eq!(value(name), expected, "{name}");
+    }
+    assert_eq!(headers.len(), entries.len() + 1);
+}
+
+/// Its names cannot get longer where they are.
+#[test]
+fn a_table_with_names_that_become_one_becomes_bytes() {
+    let of = |names: [&[u8]; 2]| names.map(|name| text(name, b"value")).concat();
+    for (names, is_bytes) in [
+        ([&b"caf\xe9"[..], b"caf\xe8"], true),
+        ([b"caf?", b"caf\xe8"], true),
+        ([b"caf\xe9", b"car\xe9"], false),
+    ] {
+        let nested = [b"\x01tF".to_vec(), table(&of(names))].concat();
+        let deeper = [b"\x01dF".to_vec(), table(&nested)].concat();
+        let entries = [nested, deeper, text(b"next", b"")].concat();
+        let clean = cleaned(&header(HEADERS, &table(&entries)), FRAME_MAX);
+        let headers = clean.headers().as_ref().unwrap().inner();
+        let AMQPValue::FieldTable(deeper) = &headers["d"] else {
+            panic!("{headers:?}");
+        };
+        for value in [&headers["t"], &deeper.inner()["t"]] {
+            assert_eq!(matches!(value, AMQPValue::ByteArray(_)), is_bytes);
+        }
+        assert!(headers.contains_key("next"));
+    }
+}
+
+/// Thousands of them take no longer than thousands of others.
+#[test]
+fn many_names_that_become_one_are_numbered_too() {
+    let mut entries: Vec<_> = (0..4000).map(|_| text(b"\xe9", b"")).collect();
+    entries.push(text(b"?", b"kept"));
+    let clean = cleaned(&header(HEADERS, &table(&entries.concat())), FRAME_MAX);
+    let headers = clean.headers().as_ref().unwrap().inner();
+    assert_eq!(headers.len(), entries.len() + 1);
+    assert!(headers.contains_key("?~4001"));
+}
+
+#[test]
 fn what_is_nested_too_deep_becomes_bytes() {
     for tag in [b'F', b'A'] {
         for depth in [1, DEPTH_MAX, DEPTH_MAX + 1, 5000, 20_000] {
