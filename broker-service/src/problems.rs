@@ -11,8 +11,8 @@ use service_kit::problem::Problem;
 const SOON: Duration = Duration::from_secs(1);
 const LATER: Duration = Duration::from_secs(5);
 
-/// Each but one is a 503: the same request may succeed later. That one is a 403, since a type that
-/// RabbitMQ's permissions do not allow takes somebody to change them. Only `unconfirmed` leaves
+/// Most are a 503: the same request may succeed later. A 403 and a 413 take somebody to change the
+/// permissions, or the limit, that RabbitMQ has. Only `unconfirmed` leaves
 /// open whether the event was published, and so carries its id.
 pub(crate) fn publish(error: &PublishError, key: &EventType, id: &str) -> Problem {
     let problem = |message, retry_after| unavailable(code(error), message, retry_after);
@@ -25,6 +25,11 @@ pub(crate) fn publish(error: &PublishError, key: &EventType, id: &str) -> Proble
             StatusCode::FORBIDDEN,
             code(error),
             format!("RabbitMQ does not let the broker publish events of the type {key}"),
+        ),
+        PublishError::TooLarge(reason) => Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            code(error),
+            format!("RabbitMQ takes no event of this size: {reason}"),
         ),
         PublishError::Nacked | PublishError::Blocked(_) => problem(error.to_string(), LATER),
         PublishError::Disconnected(_) | PublishError::Overloaded => {
@@ -50,6 +55,7 @@ pub(crate) fn code(error: &PublishError) -> &'static str {
     match error {
         PublishError::Unroutable => "unroutable",
         PublishError::Forbidden(_) => "forbidden",
+        PublishError::TooLarge(_) => "content-too-large",
         PublishError::Nacked => "refused",
         PublishError::Blocked(_) => "blocked",
         PublishError::Disconnected(_) => "disconnected",
@@ -79,6 +85,7 @@ pub(crate) fn request(error: &RequestError) -> Problem {
         RequestError::Publish(
             PublishError::Nacked
             | PublishError::Forbidden(_)
+            | PublishError::TooLarge(_)
             | PublishError::Disconnected(_)
             | PublishError::Overloaded
             | PublishError::Unknown,

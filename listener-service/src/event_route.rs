@@ -87,6 +87,9 @@ impl Answers {
                 warn!(service, request.id = id, "nobody takes the answer any more");
                 Outcome::Delivered
             }
+            Err(error @ PublishError::TooLarge(_)) => {
+                Outcome::Reject(failure(format!("the answer was not sent: {error}")))
+            }
             Err(error) => {
                 Outcome::Retry(failure(format!("the answer was not sent: {error}")), None)
             }

@@ -85,6 +85,9 @@ pub(crate) enum ChannelError {
     /// With RabbitMQ's own words, which name the user and what it must not use.
     #[error("{reason}; {cure}")]
     Refused { reason: String, cure: &'static str },
+    /// A message was larger than RabbitMQ takes. In its own words.
+    #[error("{reason}")]
+    TooLarge { reason: String, bytes_max: usize },
     #[error(transparent)]
     Amqp(lapin::Error),
     #[error("{attempt}: {source}")]
@@ -95,6 +98,11 @@ pub(crate) enum ChannelError {
 }
 
 impl ChannelError {
+    /// Whether RabbitMQ ended the channel for what one publish asked for.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::TooLarge { .. })
+    }
+
     /// Whether RabbitMQ was silent, rather than said no.
     pub(crate) fn is_deadline(&self) -> bool {
         match self {
@@ -111,15 +119,32 @@ const GRANT: &str =
 
 impl From<lapin::Error> for ChannelError {
     fn from(error: lapin::Error) -> Self {
-        const REFUSED: AMQPErrorKind = AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED);
-        match error.kind() {
-            ErrorKind::ProtocolError(told) if *told.kind() == REFUSED => Self::Refused {
-                reason: told.get_message().to_string(),
+        let ErrorKind::ProtocolError(told) = error.kind() else {
+            return Self::Amqp(error);
+        };
+        let reason = told.get_message().as_str();
+        match told.kind() {
+            AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED) => Self::Refused {
+                reason: reason.to_owned(),
                 cure: GRANT,
+            },
+            AMQPErrorKind::Soft(AMQPSoftError::PRECONDITIONFAILED) => match bytes_max(reason) {
+                Some(bytes_max) => Self::TooLarge {
+                    reason: reason.to_owned(),
+                    bytes_max,
+                },
+                None => Self::Amqp(error),
             },
             _ => Self::Amqp(error),
         }
     }
+}
+
+/// Most bytes of a body, where RabbitMQ says `… message size 9 is larger than configured max size 8`.
+fn bytes_max(reason: &str) -> Option<usize> {
+    let (_, words) = reason.split_once("message size ")?;
+    let (_, max) = words.split_once("max size ")?;
+    max.trim().parse().ok()
 }
 
 impl Channel {

@@ -70,6 +70,8 @@ pub enum Handled {
     Left,
     /// It is not: RabbitMQ delivers it again now, and counts that against the queue's limit.
     Returned,
+    /// Nobody can take it: RabbitMQ moves it to where its queue puts what is rejected.
+    Rejected,
 }
 
 /// A running consumer.
@@ -317,14 +319,15 @@ where
             match caught(handled).await {
                 Some(Handled::Done) => acker.done(tag),
                 Some(Handled::Left) => {}
-                Some(Handled::Returned) => return_to(&queue, raw, tag, &acker).await,
+                Some(Handled::Returned) => reject(&queue, raw, tag, &acker, true).await,
+                Some(Handled::Rejected) => reject(&queue, raw, tag, &acker, false).await,
                 None => {
                     error!(
                         queue,
                         "a handler panicked; RabbitMQ gives the event up at its limit of deliveries"
                     );
                     tokio::time::sleep(AFTER_PANIC).await;
-                    return_to(&queue, raw, tag, &acker).await;
+                    reject(&queue, raw, tag, &acker, true).await;
                 }
             }
             drop(permit);
@@ -344,11 +347,11 @@ async fn cancelled(channel: &Channel, queue: ShortString) -> ChannelError {
     }
 }
 
-/// Gives an event back to its queue. The tag stays in hand until that is sent: no acknowledgement
-/// of later ones may be ahead of it.
-async fn return_to(queue: &str, raw: lapin::Acker, tag: u64, acker: &Acker) {
+/// Gives an event back to its queue, or to its dead letters. The tag stays in hand until that is sent:
+/// no acknowledgement of later ones may be ahead of it.
+async fn reject(queue: &str, raw: lapin::Acker, tag: u64, acker: &Acker, requeue: bool) {
     // RabbitMQ 4.3 counts a reject against the limit, and no nack.
-    match call(raw.reject(BasicRejectOptions { requeue: true })).await {
+    match call(raw.reject(BasicRejectOptions { requeue })).await {
         Ok(true) => acker.gone(tag),
         // The channel is gone: RabbitMQ delivers the event once more.
         Ok(false) => debug!(queue, "too late to give back"),

@@ -164,6 +164,10 @@ fn gave_up(reason: Option<&str>) -> String {
             "RabbitMQ gave it up: whoever got it went away without an answer, again and again"
                 .to_owned()
         }
+        Some("rejected") => {
+            "it was to be handed off, and RabbitMQ takes no copy of a message as large (max_message_size)"
+                .to_owned()
+        }
         reason => format!("RabbitMQ moved it here: {}", reason.unwrap_or("unknown")),
     }
 }

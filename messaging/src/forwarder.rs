@@ -5,10 +5,10 @@ use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 use metrics::Counter;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::{
-    Backoff, Delivery, Failure, Handled, Message, Outcome, Publisher, Subscription,
+    Backoff, Delivery, Failure, Handled, Message, Outcome, PublishError, Publisher, Subscription,
     breaker::{Breaker, Cause},
     format::{Format, tell},
     limit::Limit,
@@ -33,6 +33,8 @@ pub(crate) struct Forwarder<H> {
     pub(crate) delivered: Counter,
     /// Of this subscription alone: a channel that ends takes nobody else's hand-offs along.
     pub(crate) publisher: Publisher,
+    /// Whether RabbitMQ makes a dead letter of what is rejected.
+    pub(crate) rejects: bool,
     pub(crate) stop: CancellationToken,
 }
 
@@ -52,6 +54,8 @@ enum Verdict {
     Settled(Handled),
     /// Settled once RabbitMQ has this copy.
     HandOff(Box<Message>),
+    /// The same, of a copy that goes back to the queue it came from.
+    PutBack(Box<Message>),
     /// Another attempt, without letting it go.
     WaitInHand(Duration),
 }
@@ -86,8 +90,10 @@ where
             match self.decide(&delivery, attempt) {
                 Verdict::Settled(handled) => return handled,
                 // Rare, and large: in a box it makes no room in every delivery.
-                Verdict::HandOff(copy) => {
-                    return Box::pin(self.hand_off(*copy, &delivery.event.id)).await;
+                Verdict::HandOff(copy) => return self.settle(*copy, &delivery.event.id).await,
+                Verdict::PutBack(copy) => {
+                    let put_back = Box::pin(self.hand_off(*copy, &delivery.event.id)).await;
+                    return put_back.unwrap_or(Handled::Returned);
                 }
                 // A target that asks for more time again and again gets what is left of it.
                 Verdict::WaitInHand(wait) => tokio::select! {
@@ -229,7 +235,7 @@ where
         if self.subscription.ordered {
             return Verdict::Settled(Handled::Returned); // to its place, before all others
         }
-        Verdict::HandOff(Box::new(delivery.put_back(failure)))
+        Verdict::PutBack(Box::new(delivery.put_back(failure)))
     }
 
     /// What no attempt is made with.
@@ -240,9 +246,25 @@ where
             answer: None,
         };
         match self.dead_letter(delivery, &failure) {
-            Verdict::HandOff(copy) => Box::pin(self.hand_off(*copy, &delivery.event.id)).await,
+            Verdict::HandOff(copy) => self.settle(*copy, &delivery.event.id).await,
             Verdict::Settled(handled) => handled,
-            Verdict::WaitInHand(_) => Handled::Left,
+            Verdict::PutBack(_) | Verdict::WaitInHand(_) => Handled::Left,
+        }
+    }
+
+    /// Publishes the copy that settles an event. A copy larger than RabbitMQ takes cannot be published
+    /// at all, while RabbitMQ itself can move the message: a queue of this suite has dead letters.
+    async fn settle(&self, copy: Message, id: &str) -> Handled {
+        if let Some(handled) = Box::pin(self.hand_off(copy, id)).await {
+            return handled;
+        }
+        if self.rejects {
+            return Handled::Rejected;
+        }
+        // Of another queue nobody knows that it keeps what is rejected. So the message stays in it.
+        tokio::select! {
+            () = tokio::time::sleep(self.subscription.hold()) => Handled::Returned,
+            () = self.stop.cancelled() => Handled::Left,
         }
     }
 
@@ -270,18 +292,25 @@ where
     }
 
     /// Publishes the copy, as often as it takes: the original is acknowledged only after it, and
-    /// the place among the handlers stays taken, so that a route without RabbitMQ does not run on.
-    async fn hand_off(&self, copy: Message, id: &str) -> Handled {
+    /// the place among the handlers stays taken, so that a route without RabbitMQ does not run on. None
+    /// where RabbitMQ will never take it.
+    async fn hand_off(&self, copy: Message, id: &str) -> Option<Handled> {
         let route = &self.subscription.name;
         let mut backoff = Backoff::new();
         loop {
-            let Err(error) = self.publisher.publish(copy.clone(), HANDOFF_DEADLINE).await else {
-                return Handled::Done;
-            };
-            warn!(route, event.id = id, %error, "hand-off failed, trying again");
+            match self.publisher.publish(copy.clone(), HANDOFF_DEADLINE).await {
+                Ok(()) => return Some(Handled::Done),
+                Err(PublishError::TooLarge(reason)) => {
+                    error!(route, event.id = id, %reason, "RabbitMQ takes no copy of an event");
+                    return None;
+                }
+                Err(error) => {
+                    warn!(route, event.id = id, %error, "hand-off failed, trying again");
+                }
+            }
             tokio::select! {
                 () = tokio::time::sleep(backoff.next_wait()) => {}
-                () = self.stop.cancelled() => return Handled::Left,
+                () = self.stop.cancelled() => return Some(Handled::Left),
             }
         }
     }
@@ -319,6 +348,7 @@ mod tests {
             pace: None,
             delivered: Counter::noop(),
             publisher: Publisher::start(&connection, Topology::retries()),
+            rejects: true,
             subscription,
             handler: move |_| {
                 sender.send(Instant::now()).unwrap();

@@ -53,8 +53,7 @@ impl PublishTask {
             };
             // After a refused publish there is a new channel at once. What is queued behind it has
             // done nothing wrong, and waits.
-            let refused = matches!(error, ChannelError::Refused { .. });
-            if !(refused && self.is_open()) {
+            if !(error.is_refusal() && self.is_open()) {
                 let reason: Arc<str> = error.to_string().into();
                 self.missing(reason.clone());
                 self.refuse_queued(&PublishError::Disconnected(reason));
@@ -154,8 +153,7 @@ impl PublishTask {
     }
 
     fn refused(&self, Job { message, .. }: &Job) -> Option<PublishError> {
-        self.refusals
-            .verdict(&message.exchange, &message.routing_key)
+        self.refusals.verdict_of(message)
     }
 
     async fn prepare(&self, channel: &Channel) -> Result<(), ChannelError> {

@@ -46,6 +46,9 @@ pub enum PublishError {
     /// RabbitMQ lets its user publish no messages of this routing key, in its own words. Not taken.
     #[error("{0}")]
     Forbidden(Arc<str>),
+    /// RabbitMQ takes no message of this size, in its own words. Not taken.
+    #[error("{0}")]
+    TooLarge(Arc<str>),
     /// RabbitMQ takes no publishes for now. Not sent.
     #[error("RabbitMQ blocks publishing: {0}")]
     Blocked(Arc<str>),
@@ -176,10 +179,7 @@ impl Publisher {
         unless_blocked: bool,
     ) -> Result<Unconfirmed, PublishError> {
         let deadline = Instant::now() + deadline;
-        let refused = self
-            .refusals
-            .verdict(&message.exchange, &message.routing_key);
-        if let Some(refusal) = refused {
+        if let Some(refusal) = self.refusals.verdict_of(&message) {
             return Err(refusal);
         }
         self.wait_out_interruption(deadline).await;

@@ -12,7 +12,7 @@ use std::{
 use lapin::types::ShortString;
 use tokio::time::Instant;
 
-use crate::PublishError;
+use crate::{Message, PublishError};
 
 /// So long, and a permission that is granted meanwhile takes no longer to be noticed.
 const REMEMBERED: Duration = Duration::from_secs(10);
@@ -32,11 +32,15 @@ enum Refused {
     Exchange(ShortString),
     /// Messages of one routing key to a topic exchange.
     Topic(ShortString, ShortString),
+    /// Bodies of more bytes than the refusal says.
+    Large,
 }
 
 #[derive(Clone, Debug)]
 struct Refusal {
     reason: Arc<str>,
+    /// Of a body that is not refused.
+    bytes_max: usize,
     until: Instant,
 }
 
@@ -47,8 +51,19 @@ impl Refusals {
         let Some(refused) = Refused::of(reason, exchange, key) else {
             return false;
         };
+        self.insert(refused, reason, 0);
+        true
+    }
+
+    /// Remembers that RabbitMQ gave `reason`, and takes bodies of `bytes_max` at most.
+    pub(crate) fn note_bytes_max(&self, reason: &str, bytes_max: usize) {
+        self.insert(Refused::Large, reason, bytes_max);
+    }
+
+    fn insert(&self, refused: Refused, reason: &str, bytes_max: usize) {
         let refusal = Refusal {
             reason: reason.into(),
+            bytes_max,
             until: Instant::now() + REMEMBERED,
         };
         let mut refusals = self.lock();
@@ -56,7 +71,20 @@ impl Refusals {
             refusals.clear();
         }
         refusals.insert(refused, refusal);
-        true
+    }
+
+    /// What is to be told of `message`, if it would be refused.
+    pub(crate) fn verdict_of(&self, message: &Message) -> Option<PublishError> {
+        let refused = self.verdict(&message.exchange, &message.routing_key);
+        refused.or_else(|| self.too_large(message.payload.len()))
+    }
+
+    /// What is to be told of a body of `bytes`, if it would be refused.
+    pub(crate) fn too_large(&self, bytes: usize) -> Option<PublishError> {
+        let refusals = self.lock();
+        let refusal = refusals.get(&Refused::Large)?;
+        let is_refused = refusal.until > Instant::now() && bytes > refusal.bytes_max;
+        is_refused.then(|| PublishError::TooLarge(refusal.reason.clone()))
     }
 
     /// What is to be told of a message to `exchange` under `key`, if it would be refused.
@@ -164,6 +192,18 @@ mod tests {
         assert_eq!(verdict(&refusals, "others", "order.paid"), None);
         let default = EXCHANGE.replace("'events'", "'amq.default'");
         assert!(note(&refusals, &default, "", "q"));
+    }
+
+    #[test]
+    fn a_size_that_is_refused_leaves_smaller_ones() {
+        let refusals = Refusals::default();
+        assert_eq!(refusals.too_large(usize::MAX), None);
+        refusals.note_bytes_max("too large", 100);
+        let told = PublishError::TooLarge("too large".into());
+        assert_eq!(refusals.too_large(101), Some(told));
+        assert_eq!(refusals.too_large(100), None);
+        assert_eq!(verdict(&refusals, "events", "order.paid"), None);
+        assert_eq!(refusals.of_exchange(), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::{
     limit::Limit,
     pace::Pace,
     schedule::Schedule,
+    source::Queue,
     topology::Topology,
 };
 
@@ -65,6 +66,8 @@ impl Subscriber {
             pace: subscription.rate_per_second.map(Pace::new),
             delivered: forwarder::counter(&subscription.name, "delivered"),
             publisher: publisher.clone(),
+            // By its own declaration; who provides a queue may have forgotten it.
+            rejects: matches!(subscription.source.queue, Queue::Own(_)) && !consuming.looks_up(),
             subscription,
             handler,
             stop,

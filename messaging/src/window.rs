@@ -41,6 +41,8 @@ pub(crate) struct Job {
 struct Sent {
     exchange: ShortString,
     identity: Identity,
+    /// Of its body.
+    bytes: usize,
     at: Instant,
     unless_blocked: bool,
     /// `None` once told.
@@ -91,6 +93,7 @@ impl Window {
         let place = self.sent.insert(Sent {
             exchange: message.exchange.clone(),
             identity: message.identity(),
+            bytes: message.payload.len(),
             at: Instant::now(),
             unless_blocked,
             waiting: Some(waiting),
@@ -182,23 +185,42 @@ impl Window {
     /// told to the one that was refused alone nor always first, and notes what was. Whoever is
     /// told nothing takes its fate as unknown.
     pub(crate) async fn end(mut self, error: ChannelError, refusals: &Refusals) -> ChannelError {
-        if !matches!(error, ChannelError::Refused { .. } | ChannelError::Amqp(_)) {
+        if !(error.is_refusal() || matches!(error, ChannelError::Amqp(_))) {
             return error;
         }
         let mut error = error;
         let drain = async {
             while let Some(confirmed) = self.in_flight.next().await {
-                if let Err(refused @ ChannelError::Refused { .. }) = self.note(confirmed) {
-                    error = refused;
+                if let Err(told) = self.note(confirmed)
+                    && told.is_refusal()
+                {
+                    error = told;
                 }
             }
         };
         // An error leaves the rest unknown.
         let _ = timeout(END_DEADLINE, drain).await;
-        if let ChannelError::Refused { reason, .. } = &error {
-            self.refuse(reason, refusals);
+        match &error {
+            ChannelError::Refused { reason, .. } => self.refuse(reason, refusals),
+            ChannelError::TooLarge { reason, bytes_max } => {
+                refusals.note_bytes_max(reason, *bytes_max);
+                self.refuse_large(refusals);
+            }
+            _ => {}
         }
         error
+    }
+
+    /// RabbitMQ takes none of these, whichever of them it closed the channel for.
+    fn refuse_large(self, refusals: &Refusals) {
+        for sent in self.failed {
+            if let Some(verdict) = refusals.too_large(sent.bytes)
+                && let Some(waiting) = sent.waiting
+            {
+                // An error says that the caller gave up.
+                let _ = waiting.send(Err(verdict));
+            }
+        }
     }
 
     /// With several of one kind in flight nobody knows which of them was refused: RabbitMQ may

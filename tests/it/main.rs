@@ -55,5 +55,6 @@ mod scripts;
 mod starved;
 mod streams;
 mod suite_token;
+mod too_large;
 mod topology;
 mod typed;

@@ -53,7 +53,7 @@ impl ReplayError {
     /// Whether RabbitMQ or logger-service is away, so that trying again later may help.
     pub(super) fn is_passing(&self) -> bool {
         match self {
-            Self::Publish(_) => true,
+            Self::Publish(error) => !matches!(error, PublishError::TooLarge(_)),
             Self::Store(error) => error.is_passing(),
             Self::Replayed | Self::Refused(_) | Self::NoQueue(_) | Self::Unmarked(_) => false,
         }

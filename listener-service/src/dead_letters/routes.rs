@@ -14,6 +14,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream;
+use messaging::PublishError;
 use serde_json::json;
 use service_kit::problem::Problem;
 use tokio::sync::{Semaphore, mpsc};
@@ -184,6 +185,7 @@ fn problem(error: ReplayError) -> Problem {
     let message = error.to_string();
     match error {
         ReplayError::Replayed | ReplayError::Refused(_) => Problem::conflict(message),
+        ReplayError::Publish(PublishError::TooLarge(_)) => Problem::conflict(message),
         ReplayError::NoQueue(_) => Problem::new(StatusCode::CONFLICT, "no-queue", message),
         ReplayError::Publish(_)
         | ReplayError::Unmarked(_)

@@ -16,6 +16,8 @@ pub enum Verdict {
     Nacked,
     /// [`PublishError::Forbidden`].
     Forbidden,
+    /// [`PublishError::TooLarge`].
+    TooLarge,
     /// [`PublishError::Blocked`].
     Blocked,
     /// [`PublishError::Disconnected`].
@@ -32,12 +34,13 @@ pub enum Verdict {
 
 impl Verdict {
     /// All of them, each at the place of its number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Untold,
         Self::Taken,
         Self::Unroutable,
         Self::Nacked,
         Self::Forbidden,
+        Self::TooLarge,
         Self::Blocked,
         Self::Disconnected,
         Self::Overloaded,
@@ -55,7 +58,11 @@ impl Verdict {
     pub fn is_unsent(self) -> bool {
         matches!(
             self,
-            Self::Forbidden | Self::Blocked | Self::Disconnected | Self::Overloaded
+            Self::Forbidden
+                | Self::TooLarge
+                | Self::Blocked
+                | Self::Disconnected
+                | Self::Overloaded
         )
     }
 
@@ -70,6 +77,7 @@ impl Verdict {
             Err(PublishError::Unroutable) => Self::Unroutable,
             Err(PublishError::Nacked) => Self::Nacked,
             Err(PublishError::Forbidden(_)) => Self::Forbidden,
+            Err(PublishError::TooLarge(_)) => Self::TooLarge,
             Err(PublishError::Blocked(_)) => Self::Blocked,
             Err(PublishError::Disconnected(_)) => Self::Disconnected,
             Err(PublishError::Overloaded) => Self::Overloaded,
