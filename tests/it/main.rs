@@ -55,6 +55,7 @@ mod scripts;
 mod starved;
 mod streams;
 mod suite_token;
+mod tls;
 mod too_large;
 mod topology;
 mod typed;

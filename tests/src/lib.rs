@@ -24,6 +24,7 @@ pub mod raw;
 pub mod sink;
 pub mod suite;
 pub mod target;
+pub mod tls;
 
 use std::{fmt::Debug, future::Future, time::Duration};
 
