@@ -93,10 +93,7 @@ async fn what_no_copy_is_taken_of_is_a_dead_letter_after_one_attempt() {
     limit(&node, LIMIT).await;
 
     let listener = listener_alone(&virtual_host.url, dir.path(), &routes).await;
-    for (name, target, requests) in [
-        ("refuses", &refuses, 2 * EVENTS),
-        ("fails", &fails, 3 * EVENTS), // the small ones twice
-    ] {
+    for (name, target) in [("refuses", &refuses), ("fails", &fails)] {
         let queue = format!("{EXCHANGE}.queue.{name}");
         let letters = dead(&virtual_host, &queue, 2 * EVENTS).await;
         for (id, letter) in letters {
@@ -111,7 +108,9 @@ async fn what_no_copy_is_taken_of_is_a_dead_letter_after_one_attempt() {
             let bytes = letter["payload_bytes"].as_u64().unwrap();
             assert_eq!(bytes > 10, is_large, "{id}");
         }
-        assert_eq!(target.count(), requests, "{name}");
+        let received = target.received();
+        let large = received.iter().filter(|event| event.body.len() == LARGE);
+        assert_eq!(large.count(), EVENTS, "{name}");
     }
     assert_eq!(healthy.wait_for(2 * EVENTS).await.len(), 2 * EVENTS);
     foreign.close().await;
@@ -140,7 +139,9 @@ async fn in_a_queue_of_somebody_elses_it_stays() {
     assert!(letters.keys().all(|id| !id.contains(&LARGE.to_string())));
     assert_eq!(target.wait_for(2 * EVENTS).await.len(), 2 * EVENTS);
     listener.stop().await;
-    let left = foreign.take_ids("theirs").await;
+    let mut left = foreign.take_ids("theirs").await;
+    // What was handed off as RabbitMQ closed the channel may be so once more, or be left.
+    left.retain(|id| id.contains(&LARGE.to_string()));
     assert_eq!(left.len(), EVENTS, "{left:?}");
     foreign.close().await;
 }

@@ -51,7 +51,7 @@ pub(super) async fn play(stage: &mut Stage<'_>, short: bool) {
     let calm = Duration::from_secs(if short { 5 } else { 10 });
     stage.run(calm).await;
     let connections = stage.virtual_host.management.connections().await;
-    let count = KINDS * if short { 15 } else { 80 };
+    let count = KINDS * if short { 15 } else { 40 };
     publish(stage, count).await;
     settle(stage, count).await;
     stage.run(calm).await;
