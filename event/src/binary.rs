@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
 use crate::{
     Attributes, Event, Invalid, attribute, attributes, header_text, json, media_type, trace,
@@ -16,8 +16,6 @@ pub const ATTEMPT: HeaderName = HeaderName::from_static("x-gw-attempt");
 
 const PREFIX: &str = "ce-";
 const CONTENT_TYPE: &str = "datacontenttype";
-/// What a header value must not hold as it is (3.1.3.2).
-const HEADER_VALUE: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
 /// Whether these headers hold attributes of an event.
 pub fn is_binary(headers: &HeaderMap) -> bool {
@@ -128,8 +126,7 @@ pub fn write_trace(event: &Event) -> HeaderMap {
 
 /// The id of an event as the value of a header.
 pub fn id(event: &Event) -> Option<HeaderValue> {
-    let encoded = utf8_percent_encode(&event.id, HEADER_VALUE).to_string();
-    HeaderValue::try_from(encoded).ok()
+    HeaderValue::try_from(header_text::encode(&event.id)).ok()
 }
 
 /// Headers in the making. Their values lie in one buffer: a client copies the headers of a request
@@ -159,7 +156,7 @@ impl Values {
     }
 
     fn add(&mut self, name: HeaderName, value: &str) {
-        for part in utf8_percent_encode(value, HEADER_VALUE) {
+        for part in utf8_percent_encode(value, header_text::ENCODED) {
             self.buffer.extend_from_slice(part.as_bytes());
         }
         self.names.push((name, self.buffer.len()));

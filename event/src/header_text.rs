@@ -1,7 +1,15 @@
 //! Text in HTTP header values, by the rules of the CloudEvents HTTP binding, section 3.1.3.2.
 
 use http::HeaderValue;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
+/// What a header value must not hold as it is.
+pub(crate) const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
+
+/// Percent-encodes what a header value must not hold.
+pub fn encode(text: &str) -> String {
+    utf8_percent_encode(text, ENCODED).to_string()
+}
 
 /// Undoes quotes, then one round of percent-encoding. What is no encoded UTF-8 was not encoded, as
 /// with many SDKs, and stays as it is. `None` if it is not UTF-8 either.

@@ -13,6 +13,7 @@ mod connecting;
 mod dead_letters;
 mod event_route;
 mod excerpt;
+mod forward;
 mod http_client;
 mod own_queues;
 mod request_route;

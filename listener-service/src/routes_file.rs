@@ -6,6 +6,7 @@
 mod conflicts;
 mod event;
 mod fields;
+mod forward;
 mod loops;
 mod mistake;
 mod request;

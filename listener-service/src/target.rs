@@ -27,6 +27,7 @@ use url::Url;
 use crate::{
     answer::{no_answer, outcome},
     connecting::{Connecting, Watch},
+    forward::Forward,
     http_client,
     retry_after::retry_after,
     signing::{SigningSecret, sign},
@@ -62,6 +63,8 @@ pub(crate) struct TargetConfig {
     /// HTTP/2 without negotiation, for a target without TLS.
     pub(crate) http2: bool,
     pub(crate) mode: Mode,
+    /// What each attempt says of the message beside its event.
+    pub(crate) forward: Forward,
 }
 
 /// How an event stands in a request (CloudEvents HTTP binding, 3).
@@ -191,6 +194,7 @@ impl Target {
         if let Some(id) = headers.get(IDEMPOTENCY_KEY).cloned() {
             sign(&self.config.signing_secrets, &id, &body, &mut headers);
         }
+        self.config.forward.write(delivery, &mut headers);
         headers.insert(binary::ATTEMPT, delivery.attempt.into());
         headers.extend(self.authorization.clone());
         let mut request = Request::new(Method::POST, self.url.clone());
@@ -300,6 +304,7 @@ mod tests {
             signing_secrets: Vec::new(),
             http2: false,
             mode: Mode::Binary,
+            forward: Forward::default(),
         });
         let target = target.unwrap();
         assert_eq!(target.url.as_str(), "http://127.0.0.1/");

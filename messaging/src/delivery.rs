@@ -4,19 +4,29 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use event::Event;
-use lapin::BasicProperties;
+use lapin::{BasicProperties, types::AMQPValue};
 
 use crate::{
     Message,
     death::Death,
+    event::canonical,
     expiry::Expiry,
     handoff::{ATTEMPT, ORIGINAL_EXCHANGE, ORIGINAL_KEY},
-    headers::{integer, text},
+    headers::{integer, named, text},
     topology::{KEY_BYTES_MAX, RETRY_EXCHANGE},
 };
 
 /// The header with the name of the service that sent a message, and that an answer is for.
 pub(crate) const SENDER: &str = "service";
+
+/// What a message has under the name of a header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// A text, or a value of another type in its canonical form.
+    Text(String),
+    /// A list or a table, or a number that is none.
+    NoText,
+}
 
 /// A delivered message, read as an event. The consumer acknowledges it after its handler.
 #[derive(Clone, Debug)]
@@ -120,6 +130,27 @@ impl Delivery {
             .reply_to()
             .as_ref()
             .map(|queue| queue.as_str())
+    }
+
+    /// What its sender matches the answer to it with, or what else it relates to.
+    pub fn correlation_id(&self) -> Option<&str> {
+        let id = self.properties.correlation_id().as_ref()?;
+        Some(id.as_str())
+    }
+
+    /// Its priority in a queue that has priorities.
+    pub fn priority(&self) -> Option<u8> {
+        *self.properties.priority()
+    }
+
+    /// The header of this name or, where there is none, one whose name differs in case alone. A void
+    /// one is not there.
+    pub fn header(&self, name: &str) -> Option<Header> {
+        let value = named(self.properties.headers().as_ref()?, name)?;
+        if *value == AMQPValue::Void {
+            return None;
+        }
+        Some(canonical(value).map_or(Header::NoText, Header::Text))
     }
 
     /// Who sent it, as programs of the goamqp convention say. Its answer goes to a queue whose name

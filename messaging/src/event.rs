@@ -14,7 +14,7 @@ use event::{
 };
 use lapin::{
     BasicProperties,
-    types::{AMQPValue, FieldTable, ShortString},
+    types::{AMQPValue, DecimalValue, FieldTable, ShortString},
 };
 
 use crate::{
@@ -296,8 +296,21 @@ pub(crate) fn canonical(value: &AMQPValue) -> Option<String> {
         AMQPValue::Timestamp(seconds) => rfc3339(*seconds),
         AMQPValue::Float(value) => value.is_finite().then(|| value.to_string()),
         AMQPValue::Double(value) => value.is_finite().then(|| value.to_string()),
+        AMQPValue::DecimalValue(DecimalValue { scale, value }) => decimal(*scale, *value),
         value => integer_of(value).map(|integer| integer.to_string()),
     }
+}
+
+/// A decimal number (AMQP 0-9-1, 4.2.5.5). More places than any 32 bits need are a mistake.
+fn decimal(scale: u8, value: u32) -> Option<String> {
+    const PLACES_MAX: u8 = 20;
+    if scale == 0 || scale > PLACES_MAX {
+        return (scale == 0).then(|| value.to_string());
+    }
+    let places = usize::from(scale);
+    let digits = format!("{value:0>width$}", width = places + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - places);
+    Some(format!("{whole}.{fraction}"))
 }
 
 fn rfc3339(unix_seconds: u64) -> Option<String> {

@@ -176,6 +176,16 @@ pub(crate) fn text<'a>(headers: &'a FieldTable, name: &str) -> Option<&'a str> {
     as_text(headers.inner().get(name)?)
 }
 
+/// The value under a header name, or under one that differs in case alone.
+pub(crate) fn named<'a>(headers: &'a FieldTable, name: &str) -> Option<&'a AMQPValue> {
+    let in_any_case = || {
+        let mut entries = entries(headers);
+        entries.find(|(other, _)| other.as_str().eq_ignore_ascii_case(name))
+    };
+    let exact = headers.inner().get(name);
+    exact.or_else(|| in_any_case().map(|(_, value)| value))
+}
+
 /// A value's text, where it is one.
 pub(crate) fn as_text(value: &AMQPValue) -> Option<&str> {
     match value {

@@ -55,7 +55,7 @@ pub use breaker::{Breaker, Cause, Pass};
 pub use connection::Connection;
 pub use consumer::{Consumer, ConsumerConfig, Handled};
 pub use dead_letter::{DeadLetter, Replay, ReplayError};
-pub use delivery::Delivery;
+pub use delivery::{Delivery, Header};
 pub use event_publisher::{EventError, EventPublisher};
 pub use format::Format;
 pub use handlers::{HandlerError, Handlers, Received};

@@ -26,6 +26,7 @@ mod envelopes;
 mod events;
 mod examples;
 mod foreign_messages;
+mod forward;
 mod frozen_rabbitmq;
 mod full_queues;
 mod hostile_dead_letters;

@@ -12,7 +12,7 @@ use crate::routes::EventRoute;
 const RETRIES_MAX: usize = 20;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const FIELDS: &str = "name, exchange, queue, bindings, types, format, target, target_headers, \
-    bearer_token_file, signing_secrets, mode, http2, timeout_ms, concurrency, prefetch, \
+    bearer_token_file, signing_secrets, mode, forward, http2, timeout_ms, concurrency, prefetch, \
     retry_ms, rate_per_second and ordered";
 
 pub(super) fn read(

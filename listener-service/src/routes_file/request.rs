@@ -8,8 +8,8 @@ use super::{
 };
 use crate::routes::{EventRoute, RequestRoute};
 
-const FIELDS: &str = "service and key, or name and queue; target, target_headers, \
-    bearer_token_file, signing_secrets, mode, http2, timeout_ms, concurrency, prefetch and reply; \
+const FIELDS: &str = "service and key, or name and queue; format, target, target_headers, \
+    bearer_token_file, signing_secrets, mode, forward, http2, timeout_ms, concurrency, prefetch and reply; \
     with reply = \"response-exchange\" also retry_ms, rate_per_second and ordered";
 
 /// What a `[[request]]` is.

@@ -6,7 +6,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use url::Url;
 
-use super::{Environment, fields::Fields};
+use super::{Environment, fields::Fields, forward};
 use crate::{
     http_client::bearer,
     signing::SigningSecret,
@@ -30,6 +30,12 @@ const OWN_HEADERS: [&str; 9] = [
     "tracestate",
 ];
 const OWN_PREFIXES: [&str; 3] = ["ce-", "webhook-", "x-gw-"];
+
+/// Whether a delivery says this header itself.
+pub(super) fn is_own(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    OWN_HEADERS.contains(&name) || OWN_PREFIXES.iter().any(|own| name.starts_with(own))
+}
 
 /// Says what to write, since the usual message repeats what was written: here a secret.
 #[derive(Deserialize)]
@@ -96,10 +102,17 @@ pub(super) fn read(fields: &mut Fields<'_>, environment: &Environment<'_>) -> Op
         "structured" => Ok(Mode::Structured),
         _ => Err("it must be binary or structured".to_owned()),
     });
+    let forward = forward::read(fields).unwrap_or_default();
     let http2 = fields.optional("http2", Ok).unwrap_or(false);
     let mut headers = headers.unwrap_or_default();
     if token.is_some() && headers.contains_key(AUTHORIZATION) {
         fields.mistake("bearer_token_file and target_headers both set Authorization");
+    }
+    for name in forward.headers() {
+        // The producer's value would take the place of the route's.
+        if headers.contains_key(name) {
+            fields.mistake(format!("forward and target_headers both set {name}"));
+        }
     }
     // The suite's own services share one token, so a route to one of them has it without being told.
     let own = environment.own_token_file.filter(|_| is_own);
@@ -123,6 +136,7 @@ pub(super) fn read(fields: &mut Fields<'_>, environment: &Environment<'_>) -> Op
         signing_secrets: secrets.unwrap_or_default(),
         http2,
         mode: mode.unwrap_or_default(),
+        forward,
     })
 }
 
@@ -135,11 +149,7 @@ fn header(
     let parsed: HeaderName = name
         .parse()
         .map_err(|_| format!("\"{name}\" is no name of a header"))?;
-    let own = OWN_HEADERS.contains(&parsed.as_str())
-        || OWN_PREFIXES
-            .iter()
-            .any(|prefix| parsed.as_str().starts_with(prefix));
-    if own {
+    if is_own(&parsed) {
         return Err(format!("{name} is set by each delivery itself"));
     }
     let mut value = HeaderValue::try_from(expand(template, variable)?)

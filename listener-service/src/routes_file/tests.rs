@@ -1,5 +1,7 @@
 //! What a file of routes may say, and what is said of one that is wrong.
 
+mod forward;
+
 use std::{collections::HashSet, num::NonZeroU32, time::Duration};
 
 use messaging::{Binding, ExchangeKind, Format, Queue, Value};

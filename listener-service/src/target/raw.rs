@@ -98,6 +98,7 @@ fn target(url: &str) -> Target {
         signing_secrets: Vec::new(),
         http2: false,
         mode: Mode::Binary,
+        forward: Forward::default(),
     };
     Target::new(&config).unwrap()
 }

@@ -1,0 +1,144 @@
+//! `forward`: what of a message beside its event goes to the target.
+
+use reqwest::header::HeaderName;
+use serde::Deserialize;
+
+use super::{fields::Fields, target::is_own};
+use crate::forward::{Forward, Property};
+
+/// With the attributes a request then has at most about as many headers as servers take.
+const HEADERS_MAX: usize = 32;
+const NAME_BYTES_MAX: usize = 64;
+
+/// Headers that say how a request travels, who sends it, what it may do, or how it is to be taken:
+/// whoever may publish must not say that for the gateway. Where they begin so, and where they are so.
+const PREFIXES: [&str; 13] = [
+    "content-",
+    "proxy-",
+    "sec-",
+    "access-control-",
+    "accept",
+    "if-",
+    "x-forwarded",
+    "x-original-",
+    "x-rewrite-",
+    "x-http-method",
+    "x-method-",
+    "x-auth",
+    "x-csrf",
+];
+const NAMES: [&str; 32] = [
+    "age",
+    "alt-svc",
+    "authorization",
+    "baggage",
+    "cache-control",
+    "cookie",
+    "cookie2",
+    "date",
+    "expect",
+    "forwarded",
+    "from",
+    "http2-settings",
+    "keep-alive",
+    "max-forwards",
+    "origin",
+    "pragma",
+    "range",
+    "referer",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "via",
+    "warning",
+    "www-authenticate",
+    "x-api-key",
+    "x-client-ip",
+    "x-real-ip",
+    "x-user-token",
+    "x-xsrf-token",
+];
+/// Headers that RabbitMQ has for itself, which no copy of a message has.
+const OF_RABBITMQ: [&str; 3] = ["cc", "bcc", "x-death"];
+/// Of attributes, in any producer's way to write them.
+const ATTRIBUTES: [&str; 2] = ["cloudevents-", "ce-"];
+
+#[derive(Deserialize)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "write { headers = [\"x-tenant\"], properties = [\"correlation_id\"] }, or one of the two"
+)]
+struct Entry {
+    #[serde(default)]
+    headers: Vec<String>,
+    #[serde(default)]
+    properties: Vec<Property>,
+}
+
+pub(super) fn read(fields: &mut Fields<'_>) -> Option<Forward> {
+    fields.optional("forward", |entry: Entry| {
+        let Entry {
+            headers,
+            properties,
+        } = entry;
+        if headers.is_empty() && properties.is_empty() {
+            return Err("it names no headers and no properties".to_owned());
+        }
+        if headers.len() > HEADERS_MAX {
+            return Err(format!("at most {HEADERS_MAX} headers are forwarded"));
+        }
+        let mut forward = Forward::default();
+        for property in properties {
+            if forward.properties.contains(&property) {
+                return Err("a property is named twice".to_owned());
+            }
+            forward.properties.push(property);
+        }
+        for name in headers {
+            let header = check(&name)?;
+            if forward.headers().any(|other| *other == header) {
+                return Err(format!(
+                    "{name} is named twice: headers of HTTP know no case"
+                ));
+            }
+            forward.headers.push((name, header));
+        }
+        Ok(forward)
+    })
+}
+
+fn check(name: &str) -> Result<HeaderName, String> {
+    let parsed: HeaderName = name
+        .parse()
+        .map_err(|_| format!("\"{name}\" is no name of a header in HTTP"))?;
+    if name.len() > NAME_BYTES_MAX {
+        return Err(format!("{name} has more than {NAME_BYTES_MAX} bytes"));
+    }
+    // Many servers hold the two for one.
+    let dashed = parsed.as_str().replace('_', "-");
+    if ATTRIBUTES.iter().any(|prefix| dashed.starts_with(prefix)) {
+        return Err(format!(
+            "{name} is an attribute of the event, which a target gets as ce-…"
+        ));
+    }
+    if OF_RABBITMQ.contains(&dashed.as_str()) {
+        return Err(format!(
+            "{name} is RabbitMQ's own, and no copy of a message has it"
+        ));
+    }
+    let is_dangerous = NAMES.contains(&dashed.as_str())
+        || PREFIXES.iter().any(|prefix| dashed.starts_with(prefix));
+    if is_dangerous {
+        return Err(format!(
+            "{name} is not for producers to set: it says how a request travels, or what it may do"
+        ));
+    }
+    let is_own = dashed.parse().is_ok_and(|name: HeaderName| is_own(&name));
+    if is_own {
+        return Err(format!("{name} is set by each delivery itself"));
+    }
+    Ok(parsed)
+}
