@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use messaging::{
-    Backoff, Connection, Consumer, ConsumerConfig, Delivery, Handled, PublishError, Publisher,
-    Reply, ReplyTo, Status, topology::Topology,
+    Answering, Backoff, Connection, Consumer, ConsumerConfig, Delivery, Format, Handled,
+    PublishError, Publisher, Reply, ReplyTo, Status, topology::Topology,
 };
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
@@ -17,6 +17,9 @@ const REPLY_DEADLINE: Duration = Duration::from_secs(5);
 /// For any request: one that may wait for days, as a message can, would hold its handler for days.
 const PATIENCE_MAX: Duration = Duration::from_secs(5 * 60);
 
+/// What a sender is told whose request was not answered in time, if its format has a way to say so.
+const NO_ANSWER: u16 = 504;
+
 /// A route at work.
 pub(crate) struct Responding {
     consumer: Consumer,
@@ -25,6 +28,7 @@ pub(crate) struct Responding {
 
 struct Responder {
     route: String,
+    format: Format,
     target: Target,
     /// For requests that say nothing of their own patience.
     timeout: Duration,
@@ -43,6 +47,7 @@ pub(crate) fn start(
     let publisher = Publisher::start(publishing, Topology::default());
     let responder = Arc::new(Responder {
         route: route.name.clone(),
+        format: route.format,
         target,
         timeout: route.target.timeout,
         publisher: publisher.clone(),
@@ -79,28 +84,70 @@ impl Responding {
 impl Responder {
     /// A request is done with, whatever came of it: its sender waits for a moment only, and one
     /// that was not answered in time is not answered any more.
-    async fn respond(&self, request: Delivery) -> Handled {
-        let (route, id) = (&self.route, &request.event.id);
-        let reply_to = match ReplyTo::of(&request, |queue| self.own_queues.contain(queue)) {
-            Ok(reply_to) => reply_to,
+    async fn respond(&self, mut request: Delivery) -> Handled {
+        let answering = match self.format.read_request(&mut request) {
+            Ok(Answering::None) => {
+                self.pass_on(&request).await;
+                return Handled::Done;
+            }
+            Ok(answering) => answering,
             Err(reason) => {
-                warn!(route, request.id = id, %reason, "request refused, its target is not asked");
+                self.refuse(&request, &reason);
                 return Handled::Done;
             }
         };
-        // The time in the queue is not known, so this is at most what is left.
-        let patience = request.expiration().unwrap_or(self.timeout);
-        let patience = patience.min(PATIENCE_MAX);
-        let deadline = Instant::now() + patience;
-        match timeout_at(deadline, self.ask(&request, deadline)).await {
-            Ok(reply) => self.reply(reply, &request, &reply_to).await,
-            Err(_elapsed) => warn!(route, request.id = id, "not answered in time"),
+        let reply_to = match ReplyTo::of(&request, |queue| self.own_queues.contain(queue)) {
+            Ok(reply_to) => reply_to,
+            Err(reason) => {
+                self.refuse(&request, &reason.to_string());
+                return Handled::Done;
+            }
+        };
+        let reply = match self.ask(&request).await {
+            Some(answer) => Some(answering.reply(answer)),
+            None => answering.failure(NO_ANSWER, "the target did not answer in time"),
+        };
+        if let Some(reply) = reply {
+            self.reply(reply, &request, &reply_to).await;
         }
         Handled::Done
     }
 
+    fn refuse(&self, request: &Delivery, reason: &str) {
+        let (route, id) = (&self.route, &request.event.id);
+        warn!(
+            route,
+            request.id = id,
+            reason,
+            "request refused, its target is not asked"
+        );
+    }
+
+    /// An event among requests goes to the target as they do: until it answers, or for so long.
+    async fn pass_on(&self, event: &Delivery) {
+        let answer = self.ask(event).await;
+        let status = answer.map(|answer| answer.status);
+        if !status.is_some_and(|status| (200..300).contains(&status)) {
+            let (route, id) = (&self.route, &event.event.id);
+            warn!(route, event.id = id, status, "an event was not taken");
+        }
+    }
+
+    /// The answer, or none in time.
+    async fn ask(&self, request: &Delivery) -> Option<Reply> {
+        // The time in the queue is not known, so this is at most what is left.
+        let patience = request.expiration().unwrap_or(self.timeout);
+        let deadline = Instant::now() + patience.min(PATIENCE_MAX);
+        let answer = timeout_at(deadline, self.ask_until(request, deadline)).await;
+        if answer.is_err() {
+            let (route, id) = (&self.route, &request.event.id);
+            warn!(route, request.id = id, "not answered in time");
+        }
+        answer.ok()
+    }
+
     /// Asks until there is an answer: a target that restarts is back before the deadline.
-    async fn ask(&self, request: &Delivery, deadline: Instant) -> Reply {
+    async fn ask_until(&self, request: &Delivery, deadline: Instant) -> Reply {
         let mut backoff = Backoff::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());

@@ -3,7 +3,7 @@
 use std::env;
 
 use anyhow::{Context as _, anyhow};
-use messaging::{Source, Subscription};
+use messaging::{Format, Source, Subscription};
 
 use crate::{
     Config,
@@ -37,6 +37,8 @@ pub(crate) struct EventRoute {
 pub(crate) struct RequestRoute {
     pub(crate) name: String,
     pub(crate) source: Source,
+    /// How its messages are read, and its answers written.
+    pub(crate) format: Format,
     pub(crate) flow: Flow,
     pub(crate) target: TargetConfig,
 }

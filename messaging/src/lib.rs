@@ -57,7 +57,7 @@ pub use consumer::{Consumer, ConsumerConfig, Handled};
 pub use dead_letter::{DeadLetter, Replay, ReplayError};
 pub use delivery::{Delivery, Header};
 pub use event_publisher::{EventError, EventPublisher};
-pub use format::Format;
+pub use format::{Answering, Format};
 pub use handlers::{HandlerError, Handlers, Received};
 pub use handoff::Failure;
 pub use message::Message;

@@ -40,6 +40,7 @@ mod log_event;
 mod logger_store;
 mod metrics;
 mod network;
+mod node;
 mod originals;
 mod overload;
 mod panics;

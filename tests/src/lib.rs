@@ -11,6 +11,7 @@ pub mod http;
 pub mod ledger;
 pub mod load;
 pub mod management;
+pub mod node;
 pub mod port;
 pub mod postgres;
 pub mod process;

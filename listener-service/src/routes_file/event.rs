@@ -124,7 +124,8 @@ fn check_format(format: String) -> Result<Format, String> {
     match format.as_str() {
         "cloudevents" => Ok(Format::CloudEvents),
         "celery" => Ok(Format::Celery),
-        _ => Err("it must be cloudevents, which reads any message, or celery".to_owned()),
+        "nestjs" => Ok(Format::NestJs),
+        _ => Err("it must be cloudevents, which reads any message, celery or nestjs".to_owned()),
     }
 }
 

@@ -44,6 +44,10 @@ pub(super) fn read(table: Spanned<DeTable<'_>>, environment: &Environment<'_>) -
     } else {
         plain_queue(&mut fields)
     };
+    let format = fields.optional("format", check_format).unwrap_or_default();
+    if format == Format::NestJs && reply == ReplyBy::ResponseExchange {
+        fields.mistake("NestJS waits for its answers in their reply_to: leave reply out");
+    }
     let target = target::read(&mut fields, environment);
     if reply == ReplyBy::ReplyTo {
         let flow = flow(&mut fields, false);
@@ -52,6 +56,7 @@ pub(super) fn read(table: Spanned<DeTable<'_>>, environment: &Environment<'_>) -
         let route = parts.map(|((name, source), target)| RequestRoute {
             name,
             source,
+            format,
             flow,
             target,
         });
@@ -66,7 +71,7 @@ pub(super) fn read(table: Spanned<DeTable<'_>>, environment: &Environment<'_>) -
         fields.mistake("answers through a response exchange belong to a service and a key");
     }
     let timeout = target.as_ref().map(|target| target.timeout);
-    let read_as = (Format::default(), Vec::new());
+    let read_as = (format, Vec::new());
     let subscription = event::subscription(&mut fields, name.clone(), source, read_as, timeout);
     let (at, mistakes) = fields.finish(FIELDS);
     let route = subscription
@@ -108,6 +113,14 @@ fn plain_queue(fields: &mut Fields<'_>) -> Option<Source> {
         queue,
         bindings: Vec::new(),
     })
+}
+
+fn check_format(format: String) -> Result<Format, String> {
+    match format.as_str() {
+        "cloudevents" => Ok(Format::CloudEvents),
+        "nestjs" => Ok(Format::NestJs),
+        _ => Err("it must be cloudevents, which reads any message, or nestjs".to_owned()),
+    }
 }
 
 fn check_reply(reply: String) -> Result<ReplyBy, String> {

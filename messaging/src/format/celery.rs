@@ -19,7 +19,7 @@ use serde::{
 };
 use serde_json::{error::Category, value::RawValue};
 
-use super::compression::decompress;
+use super::{compression::decompress, says_what_it_is};
 use crate::{
     Delivery,
     headers::{integer, text},
@@ -94,7 +94,7 @@ pub(super) fn read(delivery: &mut Delivery) -> Result<Option<Timestamp>, String>
     let data = delivery.event.data.clone();
     let task = match task(&data, delivery) {
         Ok(task) => task,
-        Err(_) if says_what_it_is(delivery) => return Ok(None),
+        Err(_) if !is_named(delivery) && says_what_it_is(delivery) => return Ok(None),
         Err(reason) => return Err(reason),
     };
     let Task {
@@ -144,18 +144,10 @@ fn inflate(delivery: &mut Delivery) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether what is no task is meant for others than Celery.
-fn says_what_it_is(delivery: &Delivery) -> bool {
+/// Whether it is a task of version 2 by its headers, whatever it holds.
+fn is_named(delivery: &Delivery) -> bool {
     let headers = delivery.properties.headers().as_ref();
-    let has = |name: &str| headers.is_some_and(|headers| headers.contains_key(name));
-    // Our own copies are CloudEvents, whatever they are copies of.
-    let is_original = !delivery.handed_off || delivery.attempt > 1;
-    let is_cloud_event = ["cloudEvents:", "cloudEvents_"].iter().any(|prefix| {
-        ["id", "type"]
-            .iter()
-            .all(|name| has(&format!("{prefix}{name}")))
-    });
-    !has("task") && (delivery.properties.kind().is_some() || is_original && is_cloud_event)
+    headers.is_some_and(|headers| headers.contains_key("task"))
 }
 
 fn task<'a>(data: &'a [u8], delivery: &Delivery) -> Result<Task<'a>, String> {

@@ -1,0 +1,3 @@
+//! Programs on Node, as users of the gateway write them.
+
+mod nestjs;
