@@ -1,5 +1,9 @@
 //! How data is compressed, in the words of HTTP (RFC 9110, 8.4.1).
 
+use std::io::Read;
+
+use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+
 /// Codings that are passed on. What else stands in AMQP's `content_encoding` is no compression: Celery
 /// writes the charset there, for instance.
 const CODINGS: [&str; 7] = [
@@ -26,9 +30,169 @@ pub fn codings(text: &str) -> Option<String> {
     (known && (1..=CODINGS_MAX).contains(&names.len())).then(|| names.join(", "))
 }
 
+/// Why compressed data cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Undecoded {
+    /// Nothing here reads this coding.
+    #[error("{0} is not decompressed here")]
+    Unknown(String),
+    /// It is cut, damaged, or something else.
+    #[error("it is not compressed as it says")]
+    Broken,
+    /// A few kilobytes can hold a thousand times as much.
+    #[error("it has more than {0} bytes when it is decompressed")]
+    TooLarge(usize),
+}
+
+/// What was compressed by these codings, as [`codings`] lists them: the last one is undone first.
+///
+/// # Errors
+/// See [`Undecoded`]. No more than `bytes_max` bytes are ever decompressed, of each coding.
+pub fn decode(codings: &str, data: &[u8], bytes_max: usize) -> Result<Vec<u8>, Undecoded> {
+    let mut decoded: Option<Vec<u8>> = None;
+    for coding in codings.rsplit(',').map(str::trim) {
+        let data = decoded.as_deref().unwrap_or(data);
+        decoded = Some(match coding {
+            "gzip" | "x-gzip" => gunzip(data, bytes_max)?,
+            "deflate" => match inflate(data, bytes_max) {
+                // What some senders call deflate has no frame of zlib around it.
+                Err(Undecoded::Broken) => read(DeflateDecoder::new(data), bytes_max)?,
+                inflated => inflated?,
+            },
+            other => return Err(Undecoded::Unknown(other.to_owned())),
+        });
+    }
+    Ok(decoded.unwrap_or_else(|| data.to_vec()))
+}
+
+/// What was compressed as gzip has it (RFC 1952), in one member or several.
+///
+/// # Errors
+/// Where it was not, or is larger.
+pub fn gunzip(data: &[u8], bytes_max: usize) -> Result<Vec<u8>, Undecoded> {
+    read(MultiGzDecoder::new(data), bytes_max)
+}
+
+/// What was compressed as zlib has it (RFC 1950).
+///
+/// # Errors
+/// Where it was not, or is larger.
+pub fn inflate(data: &[u8], bytes_max: usize) -> Result<Vec<u8>, Undecoded> {
+    read(ZlibDecoder::new(data), bytes_max)
+}
+
+fn read(decoder: impl Read, bytes_max: usize) -> Result<Vec<u8>, Undecoded> {
+    let mut decoded = Vec::new();
+    let mut bounded = decoder.take((bytes_max as u64).saturating_add(1));
+    let read = bounded.read_to_end(&mut decoded);
+    read.map_err(|_broken| Undecoded::Broken)?;
+    if decoded.len() > bytes_max {
+        return Err(Undecoded::TooLarge(bytes_max));
+    }
+    Ok(decoded)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
+    use flate2::{
+        Compression,
+        write::{DeflateEncoder, GzEncoder, ZlibEncoder},
+    };
+
     use super::*;
+
+    const BYTES_MAX: usize = 1024;
+
+    fn gzip(data: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zlib(data: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn raw_deflate(data: &[u8]) -> Vec<u8> {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(data).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn codings_are_undone_from_the_last_to_the_first() {
+        let text = b"{\"n\":1e400}";
+        let two_members = [gzip(b"{\"n\":"), gzip(b"1e400}")].concat();
+        for (codings, data) in [
+            ("gzip", gzip(text)),
+            ("x-gzip", gzip(text)),
+            ("gzip", two_members),
+            ("deflate", zlib(text)),
+            ("deflate", raw_deflate(text)),
+            ("gzip, gzip", gzip(&gzip(text))),
+            ("deflate, gzip", gzip(&zlib(text))),
+            ("gzip, deflate", zlib(&gzip(text))),
+        ] {
+            assert_eq!(
+                decode(codings, &data, BYTES_MAX).unwrap(),
+                text,
+                "{codings}"
+            );
+        }
+        assert_eq!(decode("gzip", &gzip(b""), BYTES_MAX).unwrap(), b"");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_an_error_and_a_bomb_stops_at_the_bound() {
+        let packed = gzip(b"some text of some length");
+        let mut damaged = packed.clone();
+        damaged[12] ^= 0xff;
+        for (codings, data) in [
+            ("gzip", &packed[..packed.len() - 1]),
+            ("gzip", &packed[..5]),
+            ("gzip", b""),
+            ("gzip", b"{}"),
+            ("gzip", &damaged),
+            ("deflate", b"{}"),
+            ("deflate", &packed),
+            ("gzip, gzip", &packed),
+        ] {
+            assert_eq!(
+                decode(codings, data, BYTES_MAX),
+                Err(Undecoded::Broken),
+                "{codings} {data:?}"
+            );
+        }
+        for unknown in ["br", "zstd", "compress", "gzip, br"] {
+            let Err(Undecoded::Unknown(_)) = decode(unknown, &packed, BYTES_MAX) else {
+                panic!("{unknown}");
+            };
+        }
+        let zeros = |bytes| vec![0; bytes];
+        assert!(decode("gzip", &gzip(&zeros(BYTES_MAX)), BYTES_MAX).is_ok());
+        for bomb in [
+            gzip(&zeros(BYTES_MAX + 1)),
+            gzip(&zeros(64 << 20)),
+            gzip(&gzip(&zeros(64 << 20))),
+        ] {
+            let refused = decode("gzip, gzip", &bomb, BYTES_MAX);
+            let once = decode("gzip", &bomb, BYTES_MAX);
+            assert!(refused.is_err() && once != Ok(zeros(64 << 20)));
+        }
+        let bomb = gzip(&zeros(64 << 20));
+        assert_eq!(
+            decode("gzip", &bomb, BYTES_MAX),
+            Err(Undecoded::TooLarge(BYTES_MAX))
+        );
+        assert_eq!(
+            decode("deflate", &zlib(&zeros(64 << 20)), BYTES_MAX),
+            Err(Undecoded::TooLarge(BYTES_MAX))
+        );
+    }
 
     #[test]
     fn only_compression_is_a_coding() {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::decoded::Decoded;
 use crate::event::Event;
 
 pub(crate) use data::DataView;
@@ -38,6 +39,9 @@ pub(crate) struct EventView<'a> {
     content_type: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     content_encoding: Option<&'a str>,
+    /// Why the data stands here as it came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    undecoded: Option<&'a str>,
     #[serde(flatten)]
     data: DataView<'a>,
     attributes: &'a RawValue,
@@ -46,6 +50,7 @@ pub(crate) struct EventView<'a> {
 impl<'a> EventView<'a> {
     /// Fails if the stored attributes are not JSON, which only another program can have written.
     pub(crate) fn new(event: &'a Event) -> serde_json::Result<Self> {
+        let (_, undecoded) = Decoded::columns(event.decoded.as_ref());
         Ok(Self {
             id: &event.id,
             event_type: &event.event_type,
@@ -56,7 +61,8 @@ impl<'a> EventView<'a> {
             received_at: rfc3339(event.received_at_us),
             content_type: event.content_type.as_deref(),
             content_encoding: event.content_encoding.as_deref(),
-            data: DataView::new(event.content_type.as_deref(), &event.data),
+            undecoded,
+            data: DataView::of(event),
             attributes: serde_json::from_str(&event.attributes)?,
         })
     }
@@ -87,6 +93,7 @@ mod tests {
             content_type: Some(content_type.to_owned()),
             content_encoding: None,
             data,
+            decoded: None,
             attributes: r#"{"tenant":"a"}"#.to_owned(),
         };
         serde_json::to_string(&EventView::new(&event).unwrap()).unwrap()

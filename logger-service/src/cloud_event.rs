@@ -1,7 +1,7 @@
 //! A delivered event: CloudEvents 1.0 in HTTP binary mode. The attributes are headers with the
 //! prefix `ce-`, the body is the data.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
 use event::trace::{TRACEPARENT, TRACESTATE};
 use event::{Attributes, Invalid, binary, coding, header_text, time};
@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use service_kit::json::check_encoding;
 use service_kit::problem::Problem;
 
+use crate::decoded::Decoded;
 use crate::event::{Data, Event, check_id, check_text, name_in};
 
 /// Reads a delivered event; every fault is a 400 that names the attribute. Of any producer, so an
@@ -49,33 +50,40 @@ pub(crate) fn read(
     }
     let content_type = content_type(headers)?;
     let content_encoding = content_encoding(headers)?;
-    let data = match content_encoding {
-        Some(_) => Data::Bytes(body.to_vec()),
-        None => Data::new(body),
+    let (data, decoded) = match &content_encoding {
+        Some(codings) => (
+            Data::Bytes(body.to_vec()),
+            Some(Decoded::new(codings, body)),
+        ),
+        None => (Data::new(body), None),
+    };
+    let text = match (&decoded, &data) {
+        (Some(Decoded::Text(text)), _) | (None, Data::Text(text)) => Some(text.as_str()),
+        (Some(Decoded::Not(_)), _) | (None, Data::Bytes(_)) => None,
     };
     Ok(Event {
         id,
         event_type,
         source,
-        name: name_in(content_type.as_deref(), &data),
+        name: text.and_then(|text| name_in(content_type.as_deref(), text)),
         subject,
         time_us,
         received_at_us: received_at.as_microsecond(),
         content_type,
         content_encoding,
         data,
+        decoded,
         attributes: serde_json::json!(attributes).to_string(),
     })
 }
 
 /// How the body is compressed: it is stored as it came. Any other coding is a 415.
 fn content_encoding(headers: &HeaderMap) -> Result<Option<String>, Problem> {
-    let value = headers.get(header::CONTENT_ENCODING);
-    let coding = value
-        .and_then(|value| value.to_str().ok())
-        .and_then(coding::codings);
-    match coding {
-        Some(coding) => Ok(Some(coding)),
+    // Several headers of this name are one list.
+    let values = headers.get_all(header::CONTENT_ENCODING).iter();
+    let list: Result<Vec<_>, _> = values.map(HeaderValue::to_str).collect();
+    match list.ok().and_then(|list| coding::codings(&list.join(","))) {
+        Some(codings) => Ok(Some(codings)),
         None => check_encoding(headers).map(|()| None),
     }
 }
@@ -107,7 +115,7 @@ fn refused(invalid: Invalid) -> Problem {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderName, HeaderValue};
+    use axum::http::HeaderName;
     use proptest::prelude::*;
 
     use super::*;

@@ -20,6 +20,11 @@ const SQLITE: &[Migration] = &[
         name: "content encoding",
         sql: include_str!("../migrations/sqlite/0003_content_encoding.sql"),
     },
+    Migration {
+        version: 4,
+        name: "decoded",
+        sql: include_str!("../migrations/sqlite/0004_decoded.sql"),
+    },
 ];
 
 const POSTGRES: &[Migration] = &[
@@ -37,6 +42,11 @@ const POSTGRES: &[Migration] = &[
         version: 3,
         name: "content encoding",
         sql: include_str!("../migrations/postgres/0003_content_encoding.sql"),
+    },
+    Migration {
+        version: 4,
+        name: "decoded",
+        sql: include_str!("../migrations/postgres/0004_decoded.sql"),
     },
 ];
 

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use service_kit::problem::Problem;
 
+use crate::decoded::Decoded;
+
 /// Longest id, in characters.
 pub(crate) const ID_CHARS_MAX: usize = 256;
 /// Longest text of any other indexed field, in bytes; PostgreSQL cannot index more than 2.7 KiB.
@@ -26,11 +28,21 @@ pub(crate) struct Event {
     pub(crate) time_us: Option<i64>,
     pub(crate) received_at_us: i64,
     pub(crate) content_type: Option<String>,
-    /// How the data is compressed: as it came, it is neither read nor searched.
+    /// How the data is compressed.
     pub(crate) content_encoding: Option<String>,
+    /// As it came.
     pub(crate) data: Data,
+    /// What is shown and searched in its place, where it is compressed.
+    pub(crate) decoded: Option<Decoded>,
     /// A JSON object of strings: the attributes that have no field here.
     pub(crate) attributes: String,
+}
+
+impl Event {
+    /// Bytes of its data, both as it came and decompressed.
+    pub(crate) fn len(&self) -> usize {
+        self.data.len() + self.decoded.as_ref().map_or(0, Decoded::len)
+    }
 }
 
 /// The body as it came, in one of two columns.
@@ -119,13 +131,12 @@ pub(crate) fn check_text(what: impl fmt::Display, text: &str) -> Result<(), Prob
 ///
 /// A name that cannot is left out, not refused: the data belongs to the sender, who was told
 /// elsewhere that the event is accepted.
-pub(crate) fn name_in(content_type: Option<&str>, data: &Data) -> Option<String> {
+pub(crate) fn name_in(content_type: Option<&str>, text: &str) -> Option<String> {
     #[derive(Deserialize)]
     struct Named<'a> {
         #[serde(borrow)]
         name: &'a RawValue,
     }
-    let Data::Text(text) = data else { return None };
     // A derived struct would also read an array of its fields' values.
     if !is_json(content_type?) || !text.trim_ascii_start().starts_with('{') {
         return None;
@@ -140,7 +151,7 @@ mod tests {
     use super::*;
 
     fn name(data: &str) -> Option<String> {
-        name_in(Some("application/json"), &Data::Text(data.to_owned()))
+        name_in(Some("application/json"), data)
     }
 
     #[test]
@@ -164,9 +175,9 @@ mod tests {
             assert_eq!(name(data), None, "{data}");
         }
         assert_eq!(name(&format!(r#"{{"name":"{}"}}"#, "x".repeat(1025))), None);
-        let data = Data::Text(r#"{"name":"x"}"#.to_owned());
-        assert_eq!(name_in(Some("text/plain"), &data), None);
-        assert_eq!(name_in(None, &data), None);
+        let data = r#"{"name":"x"}"#;
+        assert_eq!(name_in(Some("text/plain"), data), None);
+        assert_eq!(name_in(None, data), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod cloud_event;
 mod config;
 mod dead_letter;
 mod dead_letters;
+mod decoded;
 mod dialect;
 mod event;
 mod listing;

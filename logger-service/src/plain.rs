@@ -51,6 +51,7 @@ pub(crate) fn read(
         data: Data::new(body),
         attributes: "{}".to_owned(),
         content_encoding: None,
+        decoded: None,
     })
 }
 

@@ -15,8 +15,8 @@ use crate::dialect::Dialect;
 
 /// What is written and read of a row, in this order.
 const COLUMNS: &str = "id, type, source, name, subject, time, received_at, content_type, \
-                       data_text, data_bytes, attributes, content_encoding";
-const COLUMN_COUNT: usize = 12;
+                       data_text, data_bytes, attributes, content_encoding, decoded, undecoded";
+const COLUMN_COUNT: usize = 14;
 
 /// The table in a database that may be away.
 #[derive(Clone)]

@@ -1,6 +1,7 @@
 //! logger-service over HTTP. Every case runs on SQLite and on PostgreSQL.
 
 mod away;
+mod compressed;
 mod dead_letter_listing;
 mod dead_letter_marks;
 mod dead_letters;
@@ -36,6 +37,8 @@ on_both_databases! {
     log::texts_of_any_kind_are_kept,
     log::the_first_event_with_an_id_stays,
     log::what_is_refused_is_not_stored,
+    compressed::compressed_data_is_shown_and_searched_as_what_it_holds,
+    compressed::what_cannot_be_decompressed_is_shown_as_it_came_with_the_reason,
     logs::pages_cover_a_listing_that_grows,
     logs::filters_select,
     logs::a_search_takes_wildcards_literally,

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use service_kit::json;
 
-use crate::event::Data;
+use crate::decoded::Decoded;
+use crate::event::{Data, Event};
 
 /// Data stands inside an event, in a list, in an answer; all of it must parse at the client.
 pub(super) const DATA_DEPTH_MAX: usize = json::DEPTH_MAX - 3;
@@ -40,8 +41,27 @@ impl<'a> DataView<'a> {
         }
     }
 
+    /// Of an event: decompressed, where that could be done.
+    pub(crate) fn of(event: &'a Event) -> Self {
+        let content_type = event.content_type.as_deref();
+        let decoded = match &event.decoded {
+            Some(Decoded::Text(text)) => readable(content_type, text),
+            Some(Decoded::Not(_)) | None => None,
+        };
+        match decoded {
+            Some(data) => Self {
+                data: Some(data),
+                data_base64: None,
+            },
+            None => Self::new(content_type, &event.data),
+        }
+    }
+
     pub(crate) fn new(content_type: Option<&str>, data: &'a Data) -> Self {
-        let readable = readable(content_type, data);
+        let readable = match data {
+            Data::Text(text) => readable(content_type, text),
+            Data::Bytes(_) => None,
+        };
         let data_base64 = readable.is_none().then(|| STANDARD.encode(data.as_bytes()));
         Self {
             data: readable,
@@ -50,10 +70,7 @@ impl<'a> DataView<'a> {
     }
 }
 
-fn readable<'a>(content_type: Option<&str>, data: &'a Data) -> Option<Readable<'a>> {
-    let Data::Text(text) = data else {
-        return None;
-    };
+fn readable<'a>(content_type: Option<&str>, text: &'a str) -> Option<Readable<'a>> {
     let declared_json = content_type.is_some_and(is_json);
     match serde_json::from_str(text) {
         Ok(_) if declared_json && json::depth(text.as_bytes()) > DATA_DEPTH_MAX => None,

@@ -7,6 +7,7 @@ use sqlx::query::Query;
 use sqlx::{Any, AnyPool, AssertSqlSafe, Row as _};
 use store::{StoreError, deadline};
 
+use crate::decoded::Decoded;
 use crate::dialect::{Dialect, placeholders};
 use crate::event::{Data, Event};
 use crate::table::{COLUMN_COUNT, COLUMNS, Table};
@@ -100,6 +101,7 @@ fn insert_sql(dialect: Dialect, rows: usize, on_conflict: &str) -> String {
 /// In the order of [`COLUMNS`].
 fn bind<'q>(query: AnyQuery<'q>, event: &Event) -> AnyQuery<'q> {
     let (text, bytes) = event.data.columns();
+    let (decoded, undecoded) = Decoded::columns(event.decoded.as_ref());
     query
         .bind(event.id.as_str())
         .bind(event.event_type.as_str())
@@ -113,6 +115,8 @@ fn bind<'q>(query: AnyQuery<'q>, event: &Event) -> AnyQuery<'q> {
         .bind(bytes)
         .bind(event.attributes.as_str())
         .bind(event.content_encoding.as_deref())
+        .bind(decoded)
+        .bind(undecoded)
 }
 
 type AnyQuery<'q> = Query<'q, Any, AnyArguments>;

@@ -5,6 +5,7 @@ use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, FromRow as _, Row as _};
 use store::{StoreError, deadline};
 
+use crate::decoded::Decoded;
 use crate::dialect::{Dialect, placeholders};
 use crate::event::{Data, Event};
 use crate::listing::{Conditions, Cursor};
@@ -45,7 +46,8 @@ impl Table {
         // The sizes first: whole rows of a page that ends early would be read only to be dropped.
         let conditions = conditions(filter, cursor, self.dialect);
         let sql = format!(
-            "SELECT seq, CAST(COALESCE(octet_length(data_text), octet_length(data_bytes)) AS BIGINT) \
+            "SELECT seq, CAST(COALESCE(octet_length(data_text), octet_length(data_bytes)) \
+         + COALESCE(octet_length(decoded), 0) AS BIGINT) \
          FROM events WHERE {} ORDER BY seq DESC LIMIT {}",
             conditions.sql,
             limit + 1
@@ -100,7 +102,8 @@ fn conditions(filter: &Filter, cursor: Option<Cursor>, dialect: Dialect) -> Cond
     conditions.event_type(filter.event_type.as_ref());
     conditions.text("source = $", filter.source.as_deref());
     conditions.text("name = $", filter.name.as_deref());
-    conditions.contains(&[dialect.folded("data_text")], filter.text.as_deref());
+    let searched = ["data_text", "decoded"].map(|column| dialect.folded(column));
+    conditions.contains(&searched, filter.text.as_deref());
     let since = filter.since.map(Timestamp::as_microsecond);
     conditions.number("received_at >= $", since);
     let until = filter.until.map(Timestamp::as_microsecond);
@@ -123,6 +126,7 @@ fn event(row: &AnyRow) -> Result<Event, sqlx::Error> {
         data: Data::from_columns(row.try_get(8)?, row.try_get(9)?),
         attributes: row.try_get(10)?,
         content_encoding: row.try_get(11)?,
+        decoded: Decoded::from_columns(row.try_get(12)?, row.try_get(13)?),
     })
 }
 

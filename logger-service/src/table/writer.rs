@@ -74,11 +74,11 @@ async fn run(table: Table, mut jobs: mpsc::Receiver<Job>) {
 /// Takes what is waiting, up to the bounds of a batch. Nothing waits for a batch to fill: under
 /// load the next one fills while this one is committed.
 fn gather(first: Job, jobs: &mut mpsc::Receiver<Job>) -> Vec<Job> {
-    let mut bytes = first.event.data.len();
+    let mut bytes = first.event.len();
     let mut batch = vec![first];
     while batch.len() < BATCH_ROWS_MAX && bytes < BATCH_BYTES_MAX {
         let Ok(job) = jobs.try_recv() else { break };
-        bytes += job.event.data.len();
+        bytes += job.event.len();
         batch.push(job);
     }
     // Nobody waits for these any more, and their sender will repeat them.
@@ -174,6 +174,7 @@ mod tests {
             received_at_us: 0,
             content_type: None,
             content_encoding: None,
+            decoded: None,
             data: Data::Text(id.to_owned()),
             attributes: "{}".to_owned(),
         };
