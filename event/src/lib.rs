@@ -5,6 +5,7 @@ pub mod attribute;
 mod attributes;
 pub mod binary;
 pub mod coding;
+pub mod dead_letter;
 mod event;
 mod event_type;
 pub mod header_text;

@@ -5,10 +5,8 @@
 
 mod report;
 
-use std::borrow::Cow;
-
+use event::dead_letter::{Attributes, Base64};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use service_kit::problem::Problem;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -46,28 +44,13 @@ pub(crate) struct DeadLetter {
 /// What came with the data, exactly as it came. In JSON, because PostgreSQL cannot hold U+0000 in
 /// text and JSON escapes it.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Message<'a> {
-    #[serde(borrow)]
-    exchange: Cow<'a, str>,
-    #[serde(borrow)]
-    routing_key: Cow<'a, str>,
-    /// The attributes of the event.
-    #[serde(borrow)]
-    event: &'a RawValue,
+pub(crate) struct Message {
+    exchange: String,
+    routing_key: String,
+    pub(crate) event: Attributes,
     /// What the message carried beside the event, in AMQP's own writing, for a replay.
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
-    original_base64: Option<Cow<'a, str>>,
-}
-
-impl Message<'_> {
-    /// The media type of the data.
-    pub(crate) fn content_type(&self) -> serde_json::Result<Option<String>> {
-        #[derive(Deserialize)]
-        struct Typed {
-            content_type: Option<String>,
-        }
-        serde_json::from_str(self.event.get()).map(|typed: Typed| typed.content_type)
-    }
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    original_base64: Option<Base64>,
 }
 
 /// The same for an event that dies again on the same route, and another one for another event,

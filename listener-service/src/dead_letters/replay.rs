@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use event::dead_letter::Base64;
 use messaging::{Connection, PublishError, Publisher, topology::Topology};
 use tokio_util::sync::CancellationToken;
 
@@ -78,12 +79,12 @@ impl Replayer {
             return Err(ReplayError::Replayed);
         }
         let message = messaging::Replay {
-            event: letter.event.with_data(letter.data),
+            event: letter.event.with_data(letter.data_base64.0),
             queue: letter.queue.clone(),
             exchange: letter.exchange,
             routing_key: letter.routing_key,
             first_failure: letter.first_failure,
-            original: letter.original,
+            original: letter.original_base64.map(|Base64(bytes)| bytes),
         };
         let message = message.into_message().map_err(ReplayError::Refused)?;
         match self.publisher.publish(message, PUBLISH_DEADLINE).await {

@@ -21,7 +21,7 @@ pub(crate) struct DeadLetterView<'a> {
     #[serde(flatten)]
     summary: &'a Summary,
     #[serde(flatten)]
-    message: Message<'a>,
+    message: Message,
     #[serde(flatten)]
     data: DataView<'a>,
 }
@@ -35,7 +35,7 @@ impl<'a> DeadLetterView<'a> {
         let data = if exact {
             DataView::exact(&whole.data)
         } else {
-            DataView::new(message.content_type()?.as_deref(), &whole.data)
+            DataView::new(message.event.content_type.as_deref(), &whole.data)
         };
         Ok(Self {
             summary: &whole.summary,
