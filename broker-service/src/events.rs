@@ -9,7 +9,11 @@ use axum::{
     http::{HeaderMap, header},
     response::Response,
 };
-use event::{Event, EventType, binary, media_type, structured};
+use event::{
+    Event, EventType, binary,
+    media_type::{self, FORM},
+    structured,
+};
 use service_kit::{json, posted::Posted, problem::Problem};
 
 pub(crate) use self::batch::ALL_AT_ONCE as BATCHES_AT_ONCE;
@@ -18,7 +22,6 @@ use crate::{
     publication::{Accepted, Publication},
 };
 
-const FORM: &str = "application/x-www-form-urlencoded";
 const STRUCTURED: &str = structured::MEDIA_TYPE;
 const BATCH: &str = "application/cloudevents-batch+json";
 
@@ -119,13 +122,13 @@ fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
 }
 
 fn no_mode(essence: &str) -> Problem {
-    let modes = format!(
-        "send a CloudEvent as {STRUCTURED} (structured), several as {BATCH} (batch), or one with \
-         its attributes as ce- headers (binary); data alone goes to POST /events/{{type}}"
-    );
-    let hint = match essence {
-        FORM => format!("this is a form, as curl -d sends it: {modes}"),
-        _ => modes,
+    let sent = match essence {
+        "" => "the Content-Type is missing".to_owned(),
+        FORM => "this is a form, as curl -d sends it".to_owned(),
+        other => format!("the Content-Type is {}", json::shown(other)),
     };
-    Problem::unsupported_media_type(hint)
+    Problem::unsupported_media_type(format!(
+        "{sent}: send a CloudEvent as {STRUCTURED} (structured), several as {BATCH} (batch), or one with \
+         its attributes as ce- headers (binary); data alone goes to POST /events/{{type}}"
+    ))
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use event::{Event, media_type};
 use jsonschema::Validator;
 use serde_json::{Value, json};
-use service_kit::problem::Problem;
+use service_kit::{json::shown, problem::Problem};
 use tracing::info;
 
 use self::strict::Strict;
@@ -50,9 +50,11 @@ impl Schemas {
             .as_deref()
             .is_some_and(media_type::is_json);
         if !is_json {
-            return Err(violated(&[no_json(
-                "events of this type have a schema, so their data must be JSON, in UTF-8",
-            )]));
+            let content_type = event.content_type.as_deref().map_or("missing", shown);
+            return Err(violated(&[no_json(&format!(
+                "events of this type have a schema, so their data must be JSON, and the Content-Type is \
+                 {content_type}: send application/json, in UTF-8"
+            ))]));
         }
         let data = event.data.clone();
         let violations = if data.len() <= SMALL_BYTES_MAX {

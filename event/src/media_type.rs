@@ -3,6 +3,9 @@
 /// Most bytes of a media type: AMQP carries it as a short string (AMQP 0-9-1, 4.2.5.3).
 pub const BYTES_MAX: usize = 255;
 
+/// What a form is, and what `curl -d` says that it sends.
+pub const FORM: &str = "application/x-www-form-urlencoded";
+
 /// Whether a text has the form of a media type with or without parameters (RFC 9110, 8.3.1) and
 /// fits AMQP and a header.
 pub fn is_media_type(text: &str) -> bool {

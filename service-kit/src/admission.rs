@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
@@ -131,13 +132,8 @@ impl Admission {
                 drop(share);
                 response
             }
-            Err(problem) => {
-                // A client that waits for "100 Continue" has sent nothing, and reading would ask it to.
-                if !body.is_end_stream() && !parts.headers.contains_key(header::EXPECT) {
-                    tokio::spawn(body::discard(body));
-                }
-                Err(problem)
-            }
+            Err(problem) if body.is_end_stream() => Err(problem),
+            Err(problem) => Ok(refuse(problem, body, &parts)),
         }
     }
 
@@ -161,6 +157,24 @@ impl Admission {
                 Problem::unavailable(message, RETRY_AFTER)
             })
     }
+}
+
+/// The answer to a request whose body has not been read to its end. Where it will not be, the connection
+/// ends, and the answer says so (RFC 9112, 9.6).
+fn refuse(problem: Problem, body: Body, head: &Parts) -> Response {
+    // A client that waits for "100 Continue" has sent nothing, and reading would ask it to.
+    let is_waiting = head.headers.contains_key(header::EXPECT);
+    let is_late = problem.status() == StatusCode::REQUEST_TIMEOUT;
+    let ends = is_waiting || is_late || !body::is_discarded_whole(&body);
+    if !is_waiting {
+        tokio::spawn(body::discard(body));
+    }
+    let mut response = problem.into_response();
+    if ends && head.version <= Version::HTTP_11 {
+        let headers = response.headers_mut();
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 fn overloaded() -> Problem {

@@ -182,6 +182,13 @@ fn late(message: String) -> Problem {
     Problem::new(StatusCode::REQUEST_TIMEOUT, "request-timeout", message)
 }
 
+/// Whether [`discard`] reads all of a body, if its client sends it in time. One that does not say how
+/// long it is may be longer.
+pub(crate) fn is_discarded_whole(body: &Body) -> bool {
+    let upper = body.size_hint().upper();
+    upper.is_some_and(|bytes| bytes <= DISCARD_BYTES_MAX as u64)
+}
+
 /// Reads on after a refusal, up to a bound, while the answer is being sent. A body read to its
 /// end also leaves the connection fit for the next request.
 pub(crate) async fn discard(mut body: Body) {

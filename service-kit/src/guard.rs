@@ -23,6 +23,17 @@ use crate::problem::Problem;
 
 /// Routes that a load balancer asks without credentials.
 const PUBLIC_PATHS: [&str; 2] = ["/healthz", "/readyz"];
+/// What a page may read of an answer beside what every page may (Fetch, "CORS-safelisted response-header
+/// name"): when to send again, whether it was answered before, and what the request should have been.
+const EXPOSED: [HeaderName; 7] = [
+    header::RETRY_AFTER,
+    HeaderName::from_static("idempotency-replayed"),
+    header::ALLOW,
+    header::ACCEPT_ENCODING,
+    header::WWW_AUTHENTICATE,
+    header::CONTENT_DISPOSITION,
+    header::DATE,
+];
 /// A shorter token could be guessed over the network.
 const TOKEN_BYTES_MIN: usize = 16;
 
@@ -79,7 +90,8 @@ impl Guard {
             CorsLayer::new()
                 .allow_origin(AllowOrigin::list(origins))
                 .allow_methods(AllowMethods::mirror_request())
-                .allow_headers(AllowHeaders::mirror_request()),
+                .allow_headers(AllowHeaders::mirror_request())
+                .expose_headers(EXPOSED),
         )
     }
 

@@ -6,7 +6,10 @@ mod array;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, HeaderValue, header};
 pub use event::json::{DEPTH_MAX, depth};
-use event::{Invalid, json, media_type::is_json};
+use event::{
+    Invalid, json,
+    media_type::{self, is_json},
+};
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, DeserializeSeed};
 use serde_json::value::RawValue;
@@ -14,6 +17,8 @@ use serde_json::value::RawValue;
 use self::array::Elements;
 use crate::body;
 use crate::problem::Problem;
+
+const CONTENT_TYPE_BYTES_SHOWN: usize = 100;
 
 /// Extractor of a JSON body. Derive `T` with `#[serde(deny_unknown_fields)]`.
 #[derive(Debug, Clone, Copy)]
@@ -36,16 +41,30 @@ pub fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
             "the Content-Type header is missing: send application/json",
         ));
     };
-    let content_type = content_type.to_str().unwrap_or_default();
+    let content_type = content_type.to_str().unwrap_or("not ASCII");
     if is_json(content_type) {
         return Ok(());
     }
-    let hint = if content_type.starts_with("application/x-www-form-urlencoded") {
-        "this is a form, as curl -d sends it: use curl --json"
+    let essence = media_type::essence(content_type);
+    let curl = if essence.eq_ignore_ascii_case(media_type::FORM) {
+        ", as curl -d says: use curl --json"
     } else {
-        "the Content-Type must be application/json in UTF-8"
+        ""
     };
-    Err(Problem::unsupported_media_type(hint))
+    let message = format!(
+        "the Content-Type is {}{curl}; send application/json, in UTF-8",
+        shown(content_type)
+    );
+    Err(Problem::unsupported_media_type(message))
+}
+
+/// The beginning of a Content-Type, for the client that sent it.
+pub fn shown(content_type: &str) -> &str {
+    let end = content_type.floor_char_boundary(CONTENT_TYPE_BYTES_SHOWN);
+    match &content_type[..end] {
+        "" => "empty",
+        shown => shown,
+    }
 }
 
 /// 415 for a compressed body: it would pass every limit here and burst at its receiver.
@@ -274,6 +293,35 @@ mod tests {
         let problem = check_headers(&headers).unwrap_err();
         assert_eq!(problem.status(), 415);
         assert!(problem.message().contains("curl --json"));
+    }
+
+    #[test]
+    fn the_content_type_that_was_sent_is_named() {
+        let long = format!("text/{}", "x".repeat(9000));
+        for (sent, named) in [
+            ("text/plain;charset=UTF-8", "is text/plain;charset=UTF-8;"),
+            ("application/octet-stream", "is application/octet-stream;"),
+            ("application/json; charset=latin1", "charset=latin1;"),
+            ("Application/X-WWW-Form-Urlencoded", "curl --json"),
+            ("multipart/form-data; boundary=x", "multipart/form-data"),
+            ("application/jsonp", "is application/jsonp;"),
+            ("", "the Content-Type is empty;"),
+            ("text/\u{e9}", "not ASCII"),
+            (&long, "text/xxx"),
+        ] {
+            let mut headers = HeaderMap::new();
+            let value = HeaderValue::from_bytes(sent.as_bytes()).unwrap();
+            headers.insert(header::CONTENT_TYPE, value);
+            let problem = check_headers(&headers).unwrap_err();
+            let message = problem.message();
+            assert_eq!(problem.status(), 415);
+            assert!(message.contains(named), "{message}");
+            assert!(
+                message.contains("send application/json, in UTF-8"),
+                "{message}"
+            );
+            assert!(message.len() < 250, "{message}");
+        }
     }
 
     #[test]

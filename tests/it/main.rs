@@ -61,3 +61,4 @@ mod tls;
 mod too_large;
 mod topology;
 mod typed;
+mod words;

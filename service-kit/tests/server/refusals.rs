@@ -63,6 +63,119 @@ async fn a_client_that_writes_before_it_reads_gets_the_answer_and_may_go_on() {
     assert_eq!(client.answer().await.text(), "3");
 }
 
+/// What a client of HTTP/1.1 may rely on: without `Connection: close` it may send its next request.
+#[tokio::test]
+async fn a_refusal_that_ends_the_connection_says_so() {
+    let config = HttpConfig {
+        max_body_bytes: LIMIT,
+        read_timeout: std::time::Duration::from_millis(300),
+        ..HttpConfig::default()
+    };
+    let server = Server::start(config).await;
+    let head = |path: &str, headers: &str| {
+        format!("POST {path} HTTP/1.1\r\nHost: localhost\r\n{headers}\r\n")
+    };
+    let large = LIMIT + 1;
+    let many: String = (0..150).map(|n| format!("x-{n}: y\r\n")).collect();
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    let chunk = format!("{:x}\r\n{}\r\n", large, "x".repeat(large));
+    for (what, request, status) in [
+        ("far too large", post(usize::MAX / 2), 413),
+        (
+            "nothing sent",
+            head(
+                "/length",
+                &format!("Content-Length: {large}\r\nExpect: 100-continue\r\n"),
+            ),
+            413,
+        ),
+        ("no end in sight", head("/length", chunked) + &chunk, 413),
+        ("late", post(10) + "12345", 408),
+        (
+            "late and chunked",
+            head("/length", chunked) + "5\r\n12345\r\n",
+            408,
+        ),
+        (
+            "many headers",
+            head("/length", &format!("{many}{chunked}")),
+            431,
+        ),
+        (
+            "no host",
+            format!("POST /length HTTP/1.1\r\n{chunked}\r\n"),
+            400,
+        ),
+        (
+            "a foreign host",
+            format!("POST /length HTTP/1.1\r\nHost: evil.example\r\n{chunked}\r\n"),
+            403,
+        ),
+    ] {
+        let mut client = server.connect().await;
+        client.write(&request).await;
+        let answer = client.answer().await;
+        answer.assert_problem(status);
+        assert_eq!(answer.header("connection"), Some("close"), "{what}");
+        client.closed().await;
+    }
+    // These go on.
+    for (what, request, status) in [
+        ("too large", post(large) + &"x".repeat(large), 413),
+        (
+            "many headers",
+            head("/length", &format!("{many}Content-Length: 3\r\n")) + "abc",
+            431,
+        ),
+        (
+            "no such route",
+            head("/nowhere", "Content-Length: 3\r\n") + "abc",
+            404,
+        ),
+        ("no body", head("/length", "Host: localhost\r\n"), 400),
+    ] {
+        let mut client = server.connect().await;
+        client.write(&request).await;
+        let answer = client.answer().await;
+        answer.assert_problem(status);
+        assert_eq!(answer.header("connection"), None, "{what}");
+        client.write(post(3) + "abc").await;
+        assert_eq!(client.answer().await.text(), "3", "{what}");
+    }
+}
+
+/// The HTTP library answers these before there is a request: a status and the end of the connection,
+/// without a document.
+#[tokio::test]
+async fn what_is_no_http_has_a_status_and_no_document() {
+    let server = small().await;
+    for (garbage, status) in [
+        ("GET\r\n\r\n", "400"),
+        ("GET / HTTP/9.9\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nno colon\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nbad name: x\r\n\r\n", "400"),
+        (
+            "GET / HTTP/1.1\r\nHost: localhost\r\nx: a\0b\r\n\r\n",
+            "400",
+        ),
+        ("GET /\r\n\r\n", "400"),
+        (
+            "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
+            "400",
+        ),
+        ("\x16\x03\x01\x02\r\n\r\n", "400"),
+    ] {
+        let mut client = server.connect().await;
+        client.write(garbage).await;
+        let said = String::from_utf8(client.closed().await).unwrap();
+        let status = format!("HTTP/1.1 {status} ");
+        assert!(said.starts_with(&status), "{garbage:?}: {said:?}");
+        let ends = said.contains("connection: close\r\n") && said.ends_with("\r\n\r\n");
+        assert!(ends, "{garbage:?}: {said:?}");
+    }
+    assert_eq!(server.get("/items/1").await.status(), 200);
+}
+
 #[tokio::test]
 async fn long_uris_and_many_headers() {
     let server = small().await;
@@ -135,6 +248,25 @@ async fn web_pages_of_other_origins() {
     let allowed = server.send(&from(&addr, origin)).await;
     assert_eq!(allowed.status(), 200);
     assert_eq!(allowed.header("access-control-allow-origin"), Some(origin));
+    // A refusal is one that the page may read as well.
+    let refused = server
+        .send(&from(&addr, origin).replace("/items/1", "/nowhere"))
+        .await;
+    refused.assert_problem(404);
+    for answer in [&allowed, &refused] {
+        let exposed = answer.header("access-control-expose-headers").unwrap();
+        for name in [
+            "retry-after",
+            "idempotency-replayed",
+            "allow",
+            "www-authenticate",
+        ] {
+            assert!(
+                exposed.split(',').any(|one| one.trim() == name),
+                "{exposed}"
+            );
+        }
+    }
     let preflight = format!(
         "OPTIONS /length HTTP/1.1\r\nHost: {addr}\r\nOrigin: {origin}\r\n\
          Access-Control-Request-Method: POST\r\n\
