@@ -22,7 +22,7 @@ const DYING: &str = "hostile.dying";
 /// Not UTF-8 either.
 const KEY: &[u8] = b"caf\xe9";
 const PAUSE: Duration = Duration::from_millis(40);
-const SETTLE_DEADLINE: Duration = Duration::from_secs(60);
+const SETTLE_DEADLINE: Duration = Duration::from_secs(180);
 
 /// The route, with one retry, so that messages come as copies and become dead letters too.
 pub(super) fn route(target: SocketAddr) -> String {
