@@ -131,9 +131,9 @@ fn the_smallest_limit_of_nested_cgroups_counts() {
             ("sys/fs/cgroup/system.slice/memory.max", outer),
         ])
     };
-    assert_eq!(nested("536870912\n", "max\n"), 128 * MIB);
-    assert_eq!(nested("max\n", "536870912\n"), 128 * MIB);
-    assert_eq!(nested("1073741824\n", "536870912\n"), 128 * MIB);
+    assert_eq!(nested("805306368\n", "max\n"), 128 * MIB);
+    assert_eq!(nested("max\n", "805306368\n"), 128 * MIB);
+    assert_eq!(nested("1610612736\n", "805306368\n"), 128 * MIB);
     // Below what makes sense, and above what the machine has.
     assert_eq!(nested("65536\n", "max\n"), MIB);
     assert_eq!(nested("1099511627776\n", "max\n"), 256 * MIB);
@@ -145,7 +145,7 @@ fn a_throttle_counts_as_a_limit() {
         V2,
         ("proc/self/cgroup", "0::/a\n"),
         ("sys/fs/cgroup/a/memory.max", "max\n"),
-        ("sys/fs/cgroup/a/memory.high", "268435456\n"),
+        ("sys/fs/cgroup/a/memory.high", "402653184\n"),
     ]);
     assert_eq!(bytes, 64 * MIB);
 }
@@ -166,7 +166,7 @@ fn version_1_says_no_limit_by_a_number() {
             ),
         ])
     };
-    assert_eq!(limited("536870912\n"), 128 * MIB);
+    assert_eq!(limited("805306368\n"), 128 * MIB);
     assert_eq!(limited("9223372036854771712\n"), 256 * MIB);
 }
 
@@ -187,17 +187,17 @@ fn in_a_container_the_mount_point_is_the_cgroup_itself() {
         let bytes = budget_of(&[
             ("proc/self/mountinfo", &mounts),
             ("proc/self/cgroup", &cgroups),
-            ("sys/fs/cgroup/memory/memory.limit_in_bytes", "536870912\n"),
+            ("sys/fs/cgroup/memory/memory.limit_in_bytes", "805306368\n"),
         ]);
         assert_eq!(bytes, 128 * MIB, "{mounted} {path}");
     }
 }
 
 #[test]
-fn without_a_limit_it_is_a_fixed_size_or_a_quarter_of_a_small_machine() {
+fn without_a_limit_it_is_a_fixed_size_or_a_part_of_a_small_machine() {
     assert_eq!(budget_of(&[]), 256 * MIB);
     assert_eq!(budget_of(&[V2, ("proc/self/cgroup", "0::/\n")]), 256 * MIB);
-    let small = ("proc/meminfo", "MemTotal: 524288 kB\n");
+    let small = ("proc/meminfo", "MemTotal: 786432 kB\n");
     let root = machine(&[]);
     fs::write(root.path().join(small.0), small.1).unwrap();
     assert_eq!(default_bytes(root.path()), 128 * MIB);

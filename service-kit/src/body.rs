@@ -59,7 +59,7 @@ pub(crate) async fn read(
     limits: Limits,
     memory: &Memory,
 ) -> Result<Read, Problem> {
-    let limit = limits.bytes_max.min(memory.budget().total());
+    let limit = limits.bytes_max.min(memory.largest());
     // The lower bound is the Content-Length, so a body known to be too large is not begun.
     let declared = match usize::try_from(body.size_hint().lower()) {
         Ok(declared) if declared <= limit => declared,

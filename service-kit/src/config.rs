@@ -35,7 +35,7 @@ pub struct HttpConfig {
     #[arg(long, env, value_parser = at_least_one, default_value_t = 512)]
     pub max_in_flight: usize,
 
-    /// Bytes that request bodies, answers and deliveries in memory share [default: a quarter of the
+    /// Bytes that request bodies, answers and deliveries in memory share [default: a sixth of the
     /// memory limit of the cgroup; without a limit 256 MiB]
     #[arg(long, env, value_parser = budget_bytes)]
     pub memory_budget_bytes: Option<usize>,

@@ -35,7 +35,7 @@ const STALL_GRACE: Duration = Duration::from_millis(500);
 const FIRST_REQUEST_GRACE: Duration = Duration::from_secs(1);
 // Above the limits of `limits.rs`, which answer with a problem document where hyper cannot.
 const HYPER_HEADERS_MAX: usize = 200;
-const HYPER_BUFFER_BYTES: usize = 64 * 1024;
+const HYPER_BUFFER_BYTES: usize = 32 * 1024;
 const HTTP2_STREAMS_MAX: u32 = 128;
 /// What the streams of one connection may send ahead of their reading, and what is buffered of the
 /// answer of one. The protocol allows no less for a connection.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use budget::{Budget, Share};
 use slab::Slab;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::problem::Problem;
 
@@ -18,8 +18,12 @@ use crate::problem::Problem;
 const GRACE: Duration = Duration::from_millis(250);
 /// How long a request waits for bytes before it is refused.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Pause between two looks for somebody to end, when there was nobody.
-const LOOK: Duration = Duration::from_millis(25);
+/// Pause between two looks for free bytes, and for somebody to end.
+const LOOK: Duration = Duration::from_millis(20);
+/// A request with no more than this is a small one: most events are, and most pages.
+const SMALL_BYTES: usize = 32 * 1024;
+/// Large ones leave one part of so many of the budget.
+const RESERVE_PARTS: usize = 16;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// The budget of a service, and the clients that keep bytes of it waiting. Clones are the same one.
@@ -69,17 +73,33 @@ impl Memory {
     /// progress.
     ///
     /// # Errors
-    /// 503 when none came free in time.
+    /// 503 when none came free in time, or there never are as many.
     pub async fn take(&self, bytes: usize) -> Result<Share, Problem> {
         let mut share = self.budget.empty_share();
         self.grow_to(&mut share, bytes).await?;
         Ok(share)
     }
 
+    /// Most bytes that one request can have.
+    pub fn largest(&self) -> usize {
+        self.budget.total() - self.reserve()
+    }
+
+    /// What is left to small requests, whatever large ones hold.
+    fn reserve(&self) -> usize {
+        self.budget.total() / RESERVE_PARTS
+    }
+
+    fn try_grow(&self, share: &mut Share, more: usize) -> bool {
+        let free = self.budget.total() - self.budget.in_use();
+        let is_small = share.bytes() + more <= SMALL_BYTES;
+        (is_small || free.saturating_sub(self.reserve()) >= more) && share.try_grow(more)
+    }
+
     /// The same for a share that holds some already.
     pub(crate) async fn grow_to(&self, share: &mut Share, bytes: usize) -> Result<(), Problem> {
         let more = bytes.saturating_sub(share.bytes());
-        if share.try_grow(more) {
+        if self.try_grow(share, more) {
             return Ok(());
         }
         // Boxed: hardly anybody waits, and every request would carry room for it.
@@ -93,14 +113,14 @@ impl Memory {
         share: &mut Share,
         more: usize,
     ) -> Result<(), Problem> {
+        let possible = share.bytes().saturating_add(more) <= self.largest();
+        let patience = if possible { patience } else { Duration::ZERO };
         let grown = timeout(patience, async {
-            loop {
-                let freed = self.budget.freed();
-                if share.try_grow(more) {
-                    return;
-                }
+            // By the clock: to wake hundreds who wait, for the few bytes of one request that is
+            // done, would cost more than the request.
+            while !self.try_grow(share, more) {
                 self.end_slowest(more);
-                let _ = timeout(LOOK, freed).await;
+                sleep(LOOK).await;
             }
         });
         grown.await.map_err(|_| {
