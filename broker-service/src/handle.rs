@@ -18,7 +18,7 @@ pub(crate) async fn handle(
 ) -> Result<Response, Problem> {
     json::check_headers(&headers)?;
     let envelope = Envelope::read(&body)?;
-    // What is published was copied out of it, and this one waits for RabbitMQ.
+    // What is published is a part of it or a copy.
     drop(body);
     match envelope {
         Envelope::Log { key, data } => log::log(&app, &headers, key, data).await,

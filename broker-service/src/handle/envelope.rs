@@ -50,12 +50,12 @@ impl Envelope {
     ///
     /// # Errors
     /// 400, with what is wrong.
-    pub fn read(body: &[u8]) -> Result<Self, Problem> {
+    pub fn read(body: &Bytes) -> Result<Self, Problem> {
         let Members { action, log, auth } = json::parse(body)?;
         match action {
             Action::Log => {
                 let entry = log.ok_or_else(|| missing("log"))?;
-                let (key, data) = log::read(entry.to_owned())?;
+                let (key, data) = log::read(body, entry)?;
                 Ok(Self::Log { key, data })
             }
             Action::Auth => {
@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     fn refusal(body: &str) -> String {
-        let problem = Envelope::read(body.as_bytes()).unwrap_err();
+        let problem = Envelope::read(&body.to_owned().into()).unwrap_err();
         assert_eq!(problem.status(), 400, "{body}");
         problem.message().to_owned()
     }
@@ -140,7 +140,7 @@ mod tests {
                 format!(r#"{{"action":"log","log":{entry},{others}}}"#),
                 format!(r#"{{{others},"log":{entry},"action":"log"}}"#),
             ] {
-                let Ok(Envelope::Log { data, .. }) = Envelope::read(body.as_bytes()) else {
+                let Ok(Envelope::Log { data, .. }) = Envelope::read(&body.clone().into()) else {
                     panic!("{body}");
                 };
                 assert_eq!(data, entry);
@@ -153,7 +153,7 @@ mod tests {
         ] {
             let credentials = r#""auth":{"email":"a@b.example","password":"p"}"#;
             let body = format!(r#"{{"action":"auth",{others},{credentials}}}"#);
-            let read = Envelope::read(body.as_bytes());
+            let read = Envelope::read(&body.clone().into());
             assert!(matches!(read, Ok(Envelope::Auth(_))), "{body}");
         }
     }
@@ -201,7 +201,7 @@ mod tests {
             let members = (0..count).map(|number| format!(r#","{number}":0"#));
             format!("{start}{}}}", members.collect::<String>())
         };
-        assert!(Envelope::read(more(MEMBERS_MAX - 2).as_bytes()).is_ok());
+        assert!(Envelope::read(&more(MEMBERS_MAX - 2).into()).is_ok());
         assert!(refusal(&more(MEMBERS_MAX - 1)).contains("at most"));
         assert!(
             refusal(r#"{"action":"log","log":{"name":"n","data":1},"mail":{]}"#)
@@ -288,7 +288,7 @@ mod properties {
     proptest! {
         #[test]
         fn a_body_is_refused_as_the_clients_fault_or_taken_as_it_is(body in body()) {
-            match Envelope::read(&body) {
+            match Envelope::read(&body.clone().into()) {
                 Err(problem) => prop_assert_eq!(problem.status(), 400),
                 Ok(Envelope::Auth(_)) => prop_assert!(false, "nobody sent credentials"),
                 Ok(Envelope::Log { key, data }) => {

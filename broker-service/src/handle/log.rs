@@ -42,11 +42,20 @@ pub(super) async fn log(
     publication.publish(app, headers, Accepted::Logged).await
 }
 
-/// The routing key of an entry, and the entry itself as data, byte for byte.
-pub(super) fn read(entry: Box<RawValue>) -> Result<(EventType, Bytes), Problem> {
-    let routing_key = routing_key(&body::parse_part(&entry)?)?;
-    let entry: Box<str> = entry.into();
-    Ok((routing_key, Bytes::from(entry.into_boxed_bytes())))
+/// A smaller entry is copied: it would keep the whole buffer that the connection was read into.
+const COPIED_BYTES: usize = 8 * 1024;
+
+/// The routing key of an entry, and the entry itself as data, byte for byte. A large one stays a part
+/// of its body, and so of the memory budget.
+pub(super) fn read(request: &Bytes, entry: &RawValue) -> Result<(EventType, Bytes), Problem> {
+    let routing_key = routing_key(&body::parse_part(entry)?)?;
+    let data = entry.get().as_bytes();
+    let data = if data.len() < COPIED_BYTES {
+        Bytes::copy_from_slice(data)
+    } else {
+        request.slice_ref(data)
+    };
+    Ok((routing_key, data))
 }
 
 fn routing_key(entry: &Entry<'_>) -> Result<EventType, Problem> {
