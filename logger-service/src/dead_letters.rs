@@ -5,35 +5,30 @@ mod mark;
 mod record;
 mod select;
 
-use std::sync::Arc;
-
 use store::Database;
-use tokio::sync::Semaphore;
 
 use crate::dialect::Dialect;
+use crate::listing::Searches;
 
 pub(crate) use filter::{Filter, Parameters, State};
 pub(crate) use mark::Marked;
 pub(crate) use record::Recorded;
 pub(crate) use select::{Summary, Whole};
 
-/// Dead letters in memory with their data, which may be large, to be answered. Others wait.
-const WHOLE_MAX: usize = 4;
-
 /// The table in a database that may be away.
 #[derive(Clone)]
 pub(crate) struct DeadLetters {
     database: Database,
     dialect: Dialect,
-    places: Arc<Semaphore>,
+    searches: Searches,
 }
 
 impl DeadLetters {
-    pub(crate) fn new(database: Database, dialect: Dialect) -> Self {
+    pub(crate) fn new(database: Database, dialect: Dialect, searches: Searches) -> Self {
         Self {
             database,
             dialect,
-            places: Arc::new(Semaphore::new(WHOLE_MAX)),
+            searches,
         }
     }
 }

@@ -49,11 +49,12 @@ pub async fn run(
         let database = checked.clone();
         Box::pin(async move { database.check().await.map_err(|error| error.to_string()) })
     });
-    let dead_letters = DeadLetters::new(database.clone(), table.dialect);
+    let dead_letters = DeadLetters::new(database.clone(), table.dialect, table.searches.clone());
     let routes = routes::routes(App {
         table,
         writer,
         dead_letters,
+        memory: memory.clone(),
     });
     let serve = server::serve(
         "logger-service",

@@ -3,7 +3,9 @@
 mod conditions;
 mod cursor;
 pub(crate) mod parameter;
+mod search;
 
 pub(crate) use conditions::Conditions;
 pub(crate) use cursor::{Cursor, Fingerprint};
 pub(crate) use parameter::TypePattern;
+pub(crate) use search::{Search, SearchError, Searches};

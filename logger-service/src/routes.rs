@@ -11,11 +11,13 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
+use service_kit::memory::Memory;
 use service_kit::problem::Problem;
 use service_kit::routes::{LargeBodies, Routes};
 use store::StoreError;
 
 use crate::dead_letters::DeadLetters;
+use crate::listing::SearchError;
 use crate::table::{Table, Writer};
 
 use dead_letters::one;
@@ -33,6 +35,7 @@ pub(crate) struct App {
     pub(crate) table: Table,
     pub(crate) writer: Writer,
     pub(crate) dead_letters: DeadLetters,
+    pub(crate) memory: Memory,
 }
 
 pub(crate) fn routes(app: App) -> Routes {
@@ -57,6 +60,14 @@ pub(crate) fn routes(app: App) -> Routes {
 fn unreadable(error: StoreError) -> Problem {
     tracing::warn!("cannot read the store: {error}");
     unavailable()
+}
+
+/// The answer when there is no page of a listing.
+fn unlisted(error: SearchError) -> Problem {
+    match error {
+        SearchError::Busy => Problem::unavailable("too many searches at once", RETRY_AFTER),
+        SearchError::Store(error) => unreadable(error),
+    }
 }
 
 fn unavailable() -> Problem {

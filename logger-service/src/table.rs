@@ -12,6 +12,7 @@ pub(crate) use insert::Stored;
 pub(crate) use writer::{InsertError, Writer, writer};
 
 use crate::dialect::Dialect;
+use crate::listing::Searches;
 
 /// What is written and read of a row, in this order.
 const COLUMNS: &str = "id, type, source, name, subject, time, received_at, content_type, \
@@ -23,6 +24,7 @@ const COLUMN_COUNT: usize = 14;
 pub(crate) struct Table {
     pub(crate) database: Database,
     pub(crate) dialect: Dialect,
+    pub(crate) searches: Searches,
 }
 
 impl Table {
@@ -30,6 +32,10 @@ impl Table {
     pub(crate) fn open(url: &DatabaseUrl) -> anyhow::Result<Self> {
         let dialect = Dialect::of(url);
         let database = Database::open(url, "logger", dialect.migrations())?;
-        Ok(Self { database, dialect })
+        Ok(Self {
+            database,
+            dialect,
+            searches: Searches::new(),
+        })
     }
 }

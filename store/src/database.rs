@@ -18,9 +18,11 @@ use crate::{DatabaseUrl, Migration, StoreError, deadline, migration, refusal, sq
 /// A 2xx promises that the commit survives a power cut: WAL alone (synchronous=NORMAL) does not.
 const SQLITE_SESSION: &str = "PRAGMA busy_timeout = 5000; PRAGMA journal_mode = WAL; \
      PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
+const SQLITE_READS_SESSION: &str = "PRAGMA busy_timeout = 5000; PRAGMA query_only = ON;";
 const POSTGRES_SESSION: &str = "SET statement_timeout = '8s'; SET lock_timeout = '5s';";
 
 const CONNECTIONS_MAX: u32 = 8;
+const READS_MAX: u32 = 8;
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// For all of the work before the service is ready: migrations and first-start work.
 const PREPARE: Duration = Duration::from_secs(60);
@@ -30,6 +32,7 @@ const CLOSE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Database {
     pool: AnyPool,
+    reads: AnyPool,
     schema: &'static str,
     migrations: &'static [Migration],
     sqlite: bool,
@@ -67,10 +70,12 @@ impl Database {
             let file = SqliteConnectOptions::from_url(&options.database_url)?;
             sqlite_file::create(file.get_filename())?;
         }
-        let pool = lazy_pool(options, CONNECTIONS_MAX, sqlite);
+        let pool = lazy_pool(options.clone(), CONNECTIONS_MAX, session(sqlite));
+        let reads = lazy_pool(options, READS_MAX, reads_session(sqlite));
         let obstacle = Arc::new(watch::Sender::new(Some("not connected yet".to_owned())));
         Ok(Self {
             pool,
+            reads,
             schema,
             migrations,
             sqlite,
@@ -106,8 +111,18 @@ impl Database {
 
     /// The pool, once prepared.
     pub fn pool(&self) -> Result<&AnyPool, StoreError> {
+        self.prepared().map(|()| &self.pool)
+    }
+
+    /// The same with few connections of its own, for reads that may take long: nothing that is
+    /// written waits for one of them. SQLite refuses to write here.
+    pub fn reads(&self) -> Result<&AnyPool, StoreError> {
+        self.prepared().map(|()| &self.reads)
+    }
+
+    fn prepared(&self) -> Result<(), StoreError> {
         match &*self.obstacle.borrow() {
-            None => Ok(&self.pool),
+            None => Ok(()),
             Some(reason) => Err(StoreError::NotReady(reason.clone())),
         }
     }
@@ -156,10 +171,11 @@ impl Database {
 
     /// Closes all connections, which lets SQLite fold its log into the file.
     pub async fn close(&self) {
-        if tokio::time::timeout(CLOSE, self.pool.close())
-            .await
-            .is_err()
-        {
+        let close = async {
+            self.reads.close().await;
+            self.pool.close().await;
+        };
+        if tokio::time::timeout(CLOSE, close).await.is_err() {
             tracing::warn!("database connections did not close in time");
         }
     }
@@ -187,7 +203,7 @@ impl Database {
         connection.close().await?;
         // Not a connection of the pool: if a step fails, closing it gives back PostgreSQL's
         // migration lock, which would otherwise wait in the pool with it.
-        let single = lazy_pool(options, 1, self.sqlite);
+        let single = lazy_pool(options, 1, session(self.sqlite));
         let migrator = migration::migrator(self.schema, self.migrations);
         let result = migrator.run(&single).await;
         single.close().await;
@@ -206,12 +222,23 @@ fn waits() -> ExponentialBackoff {
     }
 }
 
-fn lazy_pool(options: AnyConnectOptions, connections_max: u32, sqlite: bool) -> AnyPool {
-    let session = if sqlite {
+fn session(sqlite: bool) -> &'static str {
+    if sqlite {
         SQLITE_SESSION
     } else {
         POSTGRES_SESSION
-    };
+    }
+}
+
+fn reads_session(sqlite: bool) -> &'static str {
+    if sqlite {
+        SQLITE_READS_SESSION
+    } else {
+        POSTGRES_SESSION
+    }
+}
+
+fn lazy_pool(options: AnyConnectOptions, connections_max: u32, session: &'static str) -> AnyPool {
     AnyPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(ACQUIRE)

@@ -4,12 +4,11 @@ use serde::Serialize;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use store::{StoreError, deadline};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::answer::rfc3339;
 use crate::dead_letters::{DeadLetters, Filter, State};
 use crate::event::Data;
-use crate::listing::Cursor;
+use crate::listing::{Cursor, Search, SearchError};
 
 /// What a listing shows of a row. All of it is short, so a page needs no bound but its length.
 const COLUMNS: &str = "seq, id, route, queue, state, event_id, type, reason, status, attempts, \
@@ -61,8 +60,6 @@ pub(crate) struct Whole {
     /// A [`Message`](crate::dead_letter::Message) as JSON.
     pub(crate) message: String,
     pub(crate) data: Data,
-    /// Kept until its answer is made.
-    _place: Option<OwnedSemaphorePermit>,
 }
 
 impl DeadLetters {
@@ -73,37 +70,69 @@ impl DeadLetters {
         state: Option<State>,
         cursor: Option<Cursor>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
-        let pool = self.database.pool()?;
-        let mut conditions = filter.conditions(state, self.dialect);
-        // Safe, here and below: the conditions hold placeholders, not values.
-        let sql = AssertSqlSafe(format!(
-            "SELECT COUNT(*) FROM dead_letters WHERE {}",
-            conditions.sql
-        ));
-        let query = conditions.bind(sqlx::query(sql));
-        let total = deadline(query.fetch_one(pool)).await?.try_get(0)?;
-
-        conditions.before(cursor);
-        let sql = AssertSqlSafe(format!(
-            "SELECT {COLUMNS} FROM dead_letters WHERE {} ORDER BY seq DESC LIMIT {}",
-            conditions.sql,
-            limit + 1
-        ));
-        let query = conditions.bind(sqlx::query(sql));
-        let rows = deadline(query.fetch_all(pool)).await?;
-        let more = rows.len() > limit;
-        let summaries: Vec<_> = rows
-            .iter()
-            .take(limit)
-            .map(summary)
-            .collect::<Result<_, _>>()?;
-        let next = summaries.last().filter(|_| more);
+    ) -> Result<Page, SearchError> {
+        let pool = self.database.reads()?;
+        let search = self.searches.begin().await?;
+        let total = self.count(&search, filter, state).await?;
+        let mut steps = search.steps(pool, "dead_letters", cursor).await?;
+        let mut summaries = Vec::new();
+        while summaries.len() <= limit
+            && let Some(step) = steps.next().await
+        {
+            let mut conditions = filter.conditions(state, self.dialect);
+            conditions.among(&step.rows);
+            // Safe: the conditions hold placeholders, not values.
+            let sql = AssertSqlSafe(format!(
+                "SELECT {COLUMNS} FROM dead_letters WHERE {} ORDER BY seq DESC LIMIT {}",
+                conditions.sql,
+                limit + 1 - summaries.len()
+            ));
+            let query = conditions.bind(sqlx::query(sql));
+            let rows = deadline(query.fetch_all(pool)).await?;
+            steps.done(step);
+            for row in &rows {
+                summaries.push(summary(row).map_err(StoreError::from)?);
+            }
+        }
+        let next = if summaries.len() > limit {
+            summaries.truncate(limit);
+            summaries.last().map(|last| Cursor(last.seq))
+        } else {
+            steps.rest()
+        };
         Ok(Page {
-            next: next.map(|last| Cursor(last.seq)),
             summaries,
             total,
+            next,
         })
+    }
+
+    async fn count(
+        &self,
+        search: &Search,
+        filter: &Filter,
+        state: Option<State>,
+    ) -> Result<i64, StoreError> {
+        let pool = self.database.reads()?;
+        let mut steps = search.steps(pool, "dead_letters", None).await?;
+        let mut total = 0;
+        while let Some(step) = steps.next().await {
+            let mut conditions = filter.conditions(state, self.dialect);
+            conditions.among(&step.rows);
+            // Safe: the conditions hold placeholders, not values.
+            let sql = AssertSqlSafe(format!(
+                "SELECT COUNT(*) FROM dead_letters WHERE {}",
+                conditions.sql
+            ));
+            let query = conditions.bind(sqlx::query(sql));
+            let row = deadline(query.fetch_one(pool)).await?;
+            steps.done(step);
+            total += row.try_get::<i64, _>(0)?;
+        }
+        match steps.rest() {
+            None => Ok(total),
+            Some(_) => Err(StoreError::Timeout),
+        }
     }
 
     /// Ids of the dead letters of one event, newest first, up to `limit`.
@@ -117,25 +146,31 @@ impl DeadLetters {
             "SELECT id FROM dead_letters WHERE event_id = $1 ORDER BY seq DESC LIMIT {limit}"
         ));
         let query = sqlx::query_scalar(sql).bind(event_id);
-        deadline(query.fetch_all(self.database.pool()?)).await
+        deadline(query.fetch_all(self.database.reads()?)).await
+    }
+
+    /// Bytes of the data of the dead letter with this id.
+    pub(crate) async fn size(&self, id: &str) -> Result<Option<usize>, StoreError> {
+        let sql = "SELECT CAST(COALESCE(octet_length(data_text), octet_length(data_bytes)) AS BIGINT) \
+                   FROM dead_letters WHERE id = $1";
+        let query = sqlx::query_scalar(sql).bind(id);
+        let size: Option<i64> = deadline(query.fetch_optional(self.database.reads()?)).await?;
+        Ok(size.map(|size| usize::try_from(size).unwrap_or(0)))
     }
 
     /// The dead letter with this id.
     pub(crate) async fn by_id(&self, id: &str) -> Result<Option<Whole>, StoreError> {
-        // Never closed: this waits for a place, at most until the request's own deadline.
-        let place = self.places.clone().acquire_owned().await.ok();
         // Safe: made of constants.
         let sql = AssertSqlSafe(format!(
             "SELECT {COLUMNS}, message, data_text, data_bytes FROM dead_letters WHERE id = $1"
         ));
         let query = sqlx::query(sql).bind(id);
-        let row = deadline(query.fetch_optional(self.database.pool()?)).await?;
+        let row = deadline(query.fetch_optional(self.database.reads()?)).await?;
         let whole = |row: AnyRow| {
             Ok::<_, sqlx::Error>(Whole {
                 summary: summary(&row)?,
                 message: row.try_get("message")?,
                 data: Data::from_columns(row.try_get("data_text")?, row.try_get("data_bytes")?),
-                _place: place,
             })
         };
         Ok(row.map(whole).transpose()?)

@@ -1,10 +1,12 @@
 //! A WHERE clause, made of conditions that all hold.
 
+use std::ops::Range;
+
 use sqlx::Any;
 use sqlx::any::AnyArguments;
 use sqlx::query::Query;
 
-use crate::listing::{Cursor, TypePattern};
+use crate::listing::TypePattern;
 
 /// A WHERE clause, and the values of its placeholders in order.
 pub(crate) struct Conditions {
@@ -58,9 +60,10 @@ impl Conditions {
         self.text(&format!("({})", any.join(" OR ")), pattern.as_deref());
     }
 
-    /// Adds what lies behind the cursor, newest first.
-    pub(crate) fn before(&mut self, cursor: Option<Cursor>) {
-        self.number("seq < $", cursor.map(|Cursor(seq)| seq));
+    /// Adds that the row is one of these.
+    pub(crate) fn among(&mut self, rows: &Range<i64>) {
+        self.number("seq >= $", Some(rows.start));
+        self.number("seq < $", Some(rows.end));
     }
 
     /// Gives a query with this clause its values.
@@ -114,11 +117,11 @@ mod tests {
         conditions.text("name = $", Some("b"));
         conditions.text("source = $", None);
         conditions.contains(&["x".to_owned(), "y".to_owned()], Some("c"));
-        conditions.before(Some(Cursor(7)));
+        conditions.among(&(7..9));
         assert_eq!(
             conditions.sql,
-            r"1 = 1 AND substr(type, 1, length($1)) = $1 AND name = $2 AND (x LIKE $3 ESCAPE '\' OR y LIKE $3 ESCAPE '\') AND seq < $4"
+            r"1 = 1 AND substr(type, 1, length($1)) = $1 AND name = $2 AND (x LIKE $3 ESCAPE '\' OR y LIKE $3 ESCAPE '\') AND seq >= $4 AND seq < $5"
         );
-        assert_eq!(conditions.values.len(), 4);
+        assert_eq!(conditions.values.len(), 5);
     }
 }

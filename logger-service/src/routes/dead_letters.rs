@@ -17,7 +17,7 @@ use crate::answer::DeadLetterListing;
 use crate::dead_letter;
 use crate::dead_letters::{self, DeadLetters, Filter, Parameters, Recorded};
 use crate::listing::{Cursor, parameter};
-use crate::routes::{App, json_answer, unavailable, unreadable};
+use crate::routes::{App, json_answer, unavailable, unlisted};
 
 /// Answers 201 for a death that is new, 200 for the one that is known, both after the commit.
 pub(super) async fn create(
@@ -61,7 +61,7 @@ async fn listing(
     let page = dead_letters
         .page(filter, state, cursor, limit)
         .await
-        .map_err(unreadable)?;
+        .map_err(unlisted)?;
     let fingerprint = filter.fingerprint(state);
     json_answer(&DeadLetterListing {
         dead_letters: page.summaries,

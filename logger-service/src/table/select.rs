@@ -8,18 +8,18 @@ use store::{StoreError, deadline};
 use crate::decoded::Decoded;
 use crate::dialect::{Dialect, placeholders};
 use crate::event::{Data, Event};
-use crate::listing::{Conditions, Cursor};
+use crate::listing::{Conditions, Cursor, SearchError};
 use crate::table::filter::Filter;
 use crate::table::{COLUMNS, Table};
 
-/// A page ends early once it holds this much data, so that its size is bounded like its length.
-const PAGE_BYTES_MAX: i64 = 4 * 1024 * 1024;
-
-/// A part of a listing, newest first.
+/// The rows of a page of a listing, newest first.
 #[derive(Debug)]
-pub(crate) struct Page {
-    pub(crate) events: Vec<Event>,
-    /// Where the next page begins, if there is more.
+pub(crate) struct Found {
+    pub(crate) seqs: Vec<i64>,
+    /// About what they take in memory.
+    pub(crate) bytes: usize,
+    /// Where the next page begins, if there is more. The page is short, or even empty, where it took
+    /// too long to find more.
     pub(crate) next: Option<Cursor>,
 }
 
@@ -29,42 +29,58 @@ impl Table {
         // Safe: made of constants.
         let sql = AssertSqlSafe(format!("SELECT {COLUMNS} FROM events WHERE id = $1"));
         let query = sqlx::query(sql).bind(id);
-        let row = deadline(query.fetch_optional(self.database.pool()?)).await?;
+        let row = deadline(query.fetch_optional(self.database.reads()?)).await?;
         row.map(|row| event(&row))
             .transpose()
             .map_err(StoreError::from)
     }
 
-    /// Up to `limit` events that arrived before `cursor`.
-    pub(crate) async fn page(
+    /// Finds up to `limit` events that arrived before `cursor`, and have about `bytes_max` bytes. The
+    /// sizes come first: whole rows of a page that ends early would be read only to be dropped.
+    pub(crate) async fn find(
         &self,
         filter: &Filter,
         cursor: Option<Cursor>,
         limit: usize,
-    ) -> Result<Page, StoreError> {
-        let pool = self.database.pool()?;
-        // The sizes first: whole rows of a page that ends early would be read only to be dropped.
-        let conditions = conditions(filter, cursor, self.dialect);
-        let sql = format!(
-            "SELECT seq, CAST(COALESCE(octet_length(data_text), octet_length(data_bytes)) \
-         + COALESCE(octet_length(decoded), 0) AS BIGINT) \
-         FROM events WHERE {} ORDER BY seq DESC LIMIT {}",
-            conditions.sql,
-            limit + 1
-        );
-        // Safe: the conditions hold placeholders, not values.
-        let query = conditions.bind(sqlx::query(AssertSqlSafe(sql)));
-        let rows = deadline(query.fetch_all(pool)).await?;
-        let candidates: Vec<(i64, i64)> = rows
-            .iter()
-            .map(<(i64, i64)>::from_row)
-            .collect::<Result<_, sqlx::Error>>()?;
-        let seqs = fill(&candidates, limit);
+        bytes_max: usize,
+    ) -> Result<Found, SearchError> {
+        let pool = self.database.reads()?;
+        let search = self.searches.begin().await?;
+        let mut steps = search.steps(pool, "events", cursor).await?;
+        let mut candidates: Vec<(i64, i64)> = Vec::new();
+        while candidates.len() <= limit
+            && let Some(step) = steps.next().await
+        {
+            let mut conditions = conditions(filter, self.dialect);
+            conditions.among(&step.rows);
+            let sql = format!(
+                "SELECT seq, CAST(COALESCE(octet_length(data_text), octet_length(data_bytes)) \
+                 + COALESCE(octet_length(decoded), 0) + octet_length(attributes) AS BIGINT) \
+                 FROM events WHERE {} ORDER BY seq DESC LIMIT {}",
+                conditions.sql,
+                limit + 1 - candidates.len()
+            );
+            // Safe: the conditions hold placeholders, not values.
+            let query = conditions.bind(sqlx::query(AssertSqlSafe(sql)));
+            let rows = deadline(query.fetch_all(pool)).await?;
+            steps.done(step);
+            for row in &rows {
+                candidates.push(<(i64, i64)>::from_row(row).map_err(StoreError::from)?);
+            }
+        }
+        let (seqs, bytes) = fill(&candidates, limit, bytes_max);
+        let next = if seqs.len() < candidates.len() {
+            seqs.last().map(|seq| Cursor(*seq))
+        } else {
+            steps.rest()
+        };
+        Ok(Found { seqs, bytes, next })
+    }
+
+    /// The events of these rows, newest first.
+    pub(crate) async fn read(&self, seqs: &[i64]) -> Result<Vec<Event>, StoreError> {
         if seqs.is_empty() {
-            return Ok(Page {
-                events: Vec::new(),
-                next: None,
-            });
+            return Ok(Vec::new());
         }
         let sql = format!(
             "SELECT {COLUMNS} FROM events WHERE seq IN ({}) ORDER BY seq DESC",
@@ -72,32 +88,31 @@ impl Table {
         );
         // Safe: only the number of placeholders varies.
         let mut query = sqlx::query(AssertSqlSafe(sql));
-        for seq in &seqs {
+        for seq in seqs {
             query = query.bind(*seq);
         }
-        let rows = deadline(query.fetch_all(pool)).await?;
-        let events = rows.iter().map(event).collect::<Result<_, _>>()?;
-        let more = seqs.len() < candidates.len();
-        let next = seqs.last().filter(|_| more).map(|seq| Cursor(*seq));
-        Ok(Page { events, next })
+        let rows = deadline(query.fetch_all(self.database.reads()?)).await?;
+        let events = rows.iter().map(event).collect::<Result<_, _>>();
+        events.map_err(StoreError::from)
     }
 }
 
-/// The rows that fit on a page, at least one.
-fn fill(candidates: &[(i64, i64)], limit: usize) -> Vec<i64> {
-    let mut bytes = 0;
+/// The rows that fit on a page, at least one, and their bytes.
+fn fill(candidates: &[(i64, i64)], limit: usize, bytes_max: usize) -> (Vec<i64>, usize) {
+    let mut bytes: usize = 0;
     let mut seqs = Vec::new();
     for (seq, size) in candidates.iter().take(limit) {
-        bytes += size;
-        if bytes > PAGE_BYTES_MAX && !seqs.is_empty() {
+        let size = usize::try_from(*size).unwrap_or(0);
+        if bytes + size > bytes_max && !seqs.is_empty() {
             break;
         }
+        bytes += size;
         seqs.push(*seq);
     }
-    seqs
+    (seqs, bytes)
 }
 
-fn conditions(filter: &Filter, cursor: Option<Cursor>, dialect: Dialect) -> Conditions {
+fn conditions(filter: &Filter, dialect: Dialect) -> Conditions {
     let mut conditions = Conditions::none();
     conditions.event_type(filter.event_type.as_ref());
     conditions.text("source = $", filter.source.as_deref());
@@ -108,7 +123,6 @@ fn conditions(filter: &Filter, cursor: Option<Cursor>, dialect: Dialect) -> Cond
     conditions.number("received_at >= $", since);
     let until = filter.until.map(Timestamp::as_microsecond);
     conditions.number("received_at < $", until);
-    conditions.before(cursor);
     conditions
 }
 
@@ -137,11 +151,11 @@ mod tests {
     #[test]
     fn a_page_ends_at_its_limit_or_its_size_but_is_never_empty() {
         let rows = |sizes: &[i64]| -> Vec<_> { (1..).zip(sizes.iter().copied()).collect() };
-        let half = PAGE_BYTES_MAX / 2;
-        assert!(fill(&rows(&[]), 2).is_empty());
-        assert_eq!(fill(&rows(&[1, 1, 1]), 2), [1, 2]);
-        assert_eq!(fill(&rows(&[half, half, 1]), 3), [1, 2]);
-        assert_eq!(fill(&rows(&[2 * PAGE_BYTES_MAX, 1]), 3), [1]);
-        assert_eq!(fill(&rows(&[1, 2 * PAGE_BYTES_MAX, 1]), 3), [1]);
+        let fill = |sizes: &[i64], limit| fill(&rows(sizes), limit, 100);
+        assert_eq!(fill(&[], 2), (vec![], 0));
+        assert_eq!(fill(&[1, 1, 1], 2), (vec![1, 2], 2));
+        assert_eq!(fill(&[50, 50, 1], 3), (vec![1, 2], 100));
+        assert_eq!(fill(&[200, 1], 3), (vec![1], 200));
+        assert_eq!(fill(&[1, 200, 1], 3), (vec![1], 1));
     }
 }

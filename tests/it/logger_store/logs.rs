@@ -145,12 +145,12 @@ pub async fn a_page_is_bounded_by_its_size(site: Site) {
         logger.store(&number.to_string(), "a.b", &megabyte).await;
     }
     let first = logger.get_json("/logs?limit=500").await;
-    assert_eq!(ids_of(&first), ["5", "4", "3", "2"]);
+    assert_eq!(ids_of(&first), ["5", "4", "3"]);
     let cursor = first["next_cursor"].as_str().unwrap();
     let second = logger
         .get_json(&format!("/logs?limit=500&cursor={cursor}"))
         .await;
-    assert_eq!(ids_of(&second), ["1", "0"]);
+    assert_eq!(ids_of(&second), ["2", "1", "0"]);
     assert_eq!(second["next_cursor"], Value::Null);
 }
 

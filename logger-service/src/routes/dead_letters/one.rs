@@ -7,6 +7,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use budget::Share;
 use serde::Deserialize;
 use serde_json::json;
 use service_kit::json::Json;
@@ -42,7 +43,7 @@ pub(crate) struct Form {
 /// One dead letter with its message. With `data=base64` its data is in base64 whatever it is, for
 /// a program that must have the same bytes, as a replay does.
 pub(crate) async fn show(
-    State(App { dead_letters, .. }): State<App>,
+    State(app): State<App>,
     path: IdPath,
     query: Result<Query<Form>, QueryRejection>,
 ) -> Result<Response, Problem> {
@@ -52,21 +53,22 @@ pub(crate) async fn show(
         "base64" => true,
         _ => return Err(Problem::bad_request("the parameter data is not base64")),
     };
-    let whole = match named(&dead_letters, path).await? {
-        Named::One(whole) => whole,
+    let (whole, share) = match named(&app, path).await? {
+        Named::One(whole, share) => (whole, share),
         Named::Several(choices) => return Ok(choices),
     };
-    let view = move || json_answer(&DeadLetterView::new(&whole, exact).map_err(damaged)?);
+    let view = move || {
+        let answer = json_answer(&DeadLetterView::new(&whole, exact).map_err(damaged)?);
+        drop((whole, share));
+        answer
+    };
     off_the_async_threads(view).await
 }
 
 /// Its data alone. It is foreign, so no browser may take it for a page or a script.
-pub(crate) async fn data(
-    State(App { dead_letters, .. }): State<App>,
-    path: IdPath,
-) -> Result<Response, Problem> {
-    let data = match named(&dead_letters, path).await? {
-        Named::One(whole) => whole.data,
+pub(crate) async fn data(State(app): State<App>, path: IdPath) -> Result<Response, Problem> {
+    let data = match named(&app, path).await? {
+        Named::One(whole, _share) => whole.data,
         Named::Several(choices) => return Ok(choices),
     };
     let headers = [
@@ -124,23 +126,25 @@ pub(crate) async fn discarded(
 
 /// What an id in a path names.
 enum Named {
-    One(Box<Whole>),
+    /// With its share of the memory budget.
+    One(Box<Whole>, Share),
     /// A listing of them, for the client to choose from (RFC 9110, 15.4.1).
     Several(Response),
 }
 
-async fn named(dead_letters: &DeadLetters, path: IdPath) -> Result<Named, Problem> {
+async fn named(app: &App, path: IdPath) -> Result<Named, Problem> {
+    let App { dead_letters, .. } = app;
     let text = text(path)?;
     if let Some(id) = own_id(&text)
-        && let Some(whole) = dead_letters.by_id(&id).await.map_err(unreadable)?
+        && let Some((whole, share)) = whole(app, &id).await?
     {
-        return Ok(Named::One(Box::new(whole)));
+        return Ok(Named::One(Box::new(whole), share));
     }
     match of_event(dead_letters, &text).await?.as_slice() {
         [] => Err(unknown()),
         [id] => {
-            let whole = dead_letters.by_id(id).await.map_err(unreadable)?;
-            Ok(Named::One(Box::new(whole.ok_or_else(unknown)?)))
+            let (whole, share) = whole(app, id).await?.ok_or_else(unknown)?;
+            Ok(Named::One(Box::new(whole), share))
         }
         _ => {
             let filter = Filter::of_event(dead_letter::event_id(&text));
@@ -149,6 +153,23 @@ async fn named(dead_letters: &DeadLetters, path: IdPath) -> Result<Named, Proble
             Ok(Named::Several(choices))
         }
     }
+}
+
+/// The dead letter with this id, which may be large.
+async fn whole(app: &App, id: &str) -> Result<Option<(Whole, Share)>, Problem> {
+    let App {
+        dead_letters,
+        memory,
+        ..
+    } = app;
+    let Some(size) = dead_letters.size(id).await.map_err(unreadable)? else {
+        return Ok(None);
+    };
+    // As it is stored, and as it is answered. One that is nearly as large as the budget goes alone.
+    let share = memory.take((size * 2).min(memory.largest()).max(size));
+    let share = share.await?;
+    let whole = dead_letters.by_id(id).await.map_err(unreadable)?;
+    Ok(whole.map(|whole| (whole, share)))
 }
 
 /// Enough of them to know whether there are several.
