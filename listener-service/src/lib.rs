@@ -68,7 +68,7 @@ pub async fn run(
     };
     let (consuming, publishing) = (open("consuming"), open("publishing"));
     let store = match config.dead_letters {
-        DeadLetters::Logger => Some(Store::new(&config)?),
+        DeadLetters::Logger => Some(Store::new(&config, memory.budget().clone())?),
         DeadLetters::Queue => None,
     };
     let running = Running::start(

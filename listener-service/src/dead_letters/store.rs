@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use budget::{Budget, Share, attach};
 use bytes::{Bytes, BytesMut};
 use reqwest::{
     Client, Method, StatusCode,
@@ -9,6 +10,7 @@ use reqwest::{
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
+use tokio::time::timeout;
 use url::Url;
 
 use crate::{
@@ -27,6 +29,7 @@ pub(super) const ANSWER_BYTES_MAX: usize = 96 * 1024 * 1024;
 pub(crate) struct Store {
     client: Client,
     url: Url,
+    budget: Budget,
 }
 
 /// What logger-service answers when it has done what it was asked for.
@@ -34,6 +37,8 @@ pub(crate) struct Store {
 pub(super) struct Answer {
     pub(super) content_type: Option<HeaderValue>,
     pub(super) body: Bytes,
+    /// Room for the body, and for what is read out of it.
+    pub(super) share: Share,
 }
 
 /// Why logger-service did not do what it was asked for.
@@ -63,11 +68,12 @@ impl StoreError {
 impl Store {
     /// # Errors
     /// When the suite's token cannot be read.
-    pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
+    pub(crate) fn new(config: &Config, budget: Budget) -> anyhow::Result<Self> {
         let headers = http_client::authorization(config.http.api_token_file.as_deref())?;
         Ok(Self {
             client: http_client::client(headers, DEADLINE)?,
             url: config.logger_url.clone(),
+            budget,
         })
     }
 
@@ -81,9 +87,10 @@ impl Store {
     pub(super) async fn letter(&self, id: &str) -> Result<StoredLetter, StoreError> {
         let path = segment(id).ok_or(StoreError::NotFound)?;
         let exact = Some("data=base64");
-        self.ask(Method::GET, &path, exact, Bytes::new())
-            .await?
-            .json()
+        let answer = self.ask(Method::GET, &path, exact, Bytes::new()).await?;
+        let mut letter: StoredLetter = answer.json()?;
+        letter.data = attach(letter.data, answer.share);
+        Ok(letter)
     }
 
     /// A page of the dead letters that `query` asks for.
@@ -122,6 +129,7 @@ impl Store {
         }
         let away = |error| StoreError::Away(http_client::describe(error));
         let mut answer = request.send().await.map_err(away)?;
+        let share = self.share(answer.content_length()).await?;
         let mut body = BytesMut::new();
         http_client::read(&mut answer, &mut body, ANSWER_BYTES_MAX)
             .await
@@ -131,7 +139,16 @@ impl Store {
         Ok(Answer {
             content_type: answer.headers().get(CONTENT_TYPE).cloned(),
             body,
+            share,
         })
+    }
+
+    /// For an answer of so many bytes, or of as many as one may have.
+    async fn share(&self, bytes: Option<u64>) -> Result<Share, StoreError> {
+        let bytes = bytes.and_then(|bytes| usize::try_from(bytes).ok());
+        let bytes = bytes.unwrap_or(ANSWER_BYTES_MAX).saturating_mul(2);
+        let share = timeout(DEADLINE, self.budget.take(bytes)).await;
+        share.map_err(|_| StoreError::Away("has an answer that there is no memory for".to_owned()))
     }
 }
 
