@@ -38,6 +38,7 @@ mod leaderless;
 mod least_privilege;
 mod log_event;
 mod logger_store;
+mod memory;
 mod metrics;
 mod network;
 mod node;

@@ -4,6 +4,7 @@
 //! Nothing here is mocked. What a test needs and cannot have makes it fail.
 
 pub mod audit;
+pub mod cgroup;
 pub mod foreign;
 pub mod gateway;
 pub mod hostile;
