@@ -1,11 +1,13 @@
-//! A memory cgroup (cgroups(7)) for a process of a test, where this user may make one.
+//! A memory cgroup (cgroups(7)) for a process of a test. To make one takes root, and the controller.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicUsize, Ordering},
 };
+
+use crate::OrPanic as _;
 
 /// A cgroup with a limit, version 1 or 2. It is removed with this, which must outlive what runs in it.
 pub struct Cgroup {
@@ -14,8 +16,12 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// `None` where none can be made: without the rights, or without the controller.
-    pub fn with_limit(bytes: usize) -> Option<Self> {
+    /// Panics where none can be made, and says how to go without.
+    pub fn with_limit(bytes: usize) -> Self {
+        Self::make(bytes).or_panic("no memory cgroup; CGROUP_TESTS=skip make test goes without")
+    }
+
+    fn make(bytes: usize) -> io::Result<Self> {
         static MADE: AtomicUsize = AtomicUsize::new(0);
         let number = MADE.fetch_add(1, Ordering::Relaxed);
         let name = format!("event-gateway-test-{}-{number}", process::id());
@@ -26,10 +32,10 @@ impl Cgroup {
             (Path::new("/sys/fs/cgroup"), "memory.max", "memory.events")
         };
         let dir = parent.join(name);
-        fs::create_dir(&dir).ok()?;
+        fs::create_dir(&dir)?;
         let cgroup = Self { dir, events };
-        fs::write(cgroup.dir.join(limit), bytes.to_string()).ok()?;
-        Some(cgroup)
+        fs::write(cgroup.dir.join(limit), bytes.to_string())?;
+        Ok(cgroup)
     }
 
     /// What starts a program in it: a command with the program's own after it.

@@ -202,6 +202,16 @@ impl Process {
         }
     }
 
+    /// Most bytes of memory that it had since it was started.
+    pub fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.or_panic("/proc");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+        let kib: usize = kib.unwrap_or_default().parse().or_panic("VmHWM");
+        kib * 1024
+    }
+
     /// What it logged, over all its restarts.
     pub fn log(&self) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();
