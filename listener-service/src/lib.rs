@@ -62,11 +62,15 @@ pub async fn run(
     let memory = server::prepare(&listener, &config.http)?;
     let routes = Routes::load(&config)?;
     // Two connections: RabbitMQ blocks one that publishes, and acknowledgements must get through.
-    let open = |purpose| {
-        let connection = Connection::open(format!("{SERVICE} {purpose}"), &config.amqp_url);
-        connection.declaring(config.amqp_declare)
-    };
-    let (consuming, publishing) = (open("consuming"), open("publishing"));
+    let url = &config.amqp_url;
+    let budget = memory.budget();
+    let deliveries = budget.part(budget.total() / 4 * 3); // some is left to HTTP
+    let consuming = Connection::open_within(deliveries, format!("{SERVICE} consuming"), url);
+    let publishing = Connection::open(format!("{SERVICE} publishing"), url);
+    let (consuming, publishing) = (
+        consuming.declaring(config.amqp_declare),
+        publishing.declaring(config.amqp_declare),
+    );
     let store = match config.dead_letters {
         DeadLetters::Logger => Some(Store::new(&config, memory.budget().clone())?),
         DeadLetters::Queue => None,

@@ -5,7 +5,10 @@
 //! hand that could follow, or a few milliseconds are over.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -32,7 +35,7 @@ pub(crate) struct Acker {
     /// There is something to acknowledge, or no reason to wait any more.
     changed: Notify,
     /// So many done ones wait for no others.
-    enough: usize,
+    enough: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -47,8 +50,13 @@ impl Acker {
         Self {
             state: Mutex::default(),
             changed: Notify::new(),
-            enough: (usize::from(prefetch) / GROUPS_AHEAD).max(1),
+            enough: AtomicUsize::new(enough(prefetch)),
         }
+    }
+
+    /// So many are sent ahead from now on.
+    pub(crate) fn change(&self, prefetch: u16) {
+        self.enough.store(enough(prefetch), Ordering::Relaxed);
     }
 
     /// A delivery came in.
@@ -135,11 +143,16 @@ impl Acker {
 
     /// Whether a group waits for no others.
     fn is_full(&self, state: &State) -> bool {
-        state.finished || state.acks.waiting() >= self.enough || state.acks.is_idle()
+        let enough = self.enough.load(Ordering::Relaxed);
+        state.finished || state.acks.waiting() >= enough || state.acks.is_idle()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic while it is held leaves whole collections behind.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn enough(prefetch: u16) -> usize {
+    (usize::from(prefetch) / GROUPS_AHEAD).max(1)
 }

@@ -9,6 +9,10 @@ use std::{collections::BTreeSet, mem};
 /// The deliveries of one channel. Each is in hand first, and then done or gone.
 #[derive(Debug, Default)]
 pub(crate) struct Acks {
+    /// All up to this tag have come in.
+    complete: u64,
+    /// Those that came in before one with a smaller tag.
+    early: BTreeSet<u64>,
     in_hand: BTreeSet<u64>,
     /// Done since the last group.
     done: Vec<u64>,
@@ -25,9 +29,14 @@ pub(crate) struct Ack {
 }
 
 impl Acks {
-    /// A delivery came in. They come in the order of their tags.
+    /// A delivery came in. Those of one consumer come in the order of their tags, which begin with 1;
+    /// where a second one follows the first on the channel, what that was sent comes before.
     pub(crate) fn take(&mut self, tag: u64) {
         self.in_hand.insert(tag);
+        self.early.insert(tag);
+        while self.early.remove(&(self.complete + 1)) {
+            self.complete += 1;
+        }
     }
 
     /// Its event is safe elsewhere.
@@ -55,7 +64,9 @@ impl Acks {
     /// What to acknowledge now, in the order in which it must be sent.
     pub(crate) fn group(&mut self) -> Vec<Ack> {
         let (done, held) = (mem::take(&mut self.done), mem::take(&mut self.held));
-        let end = self.in_hand.first().copied().unwrap_or(u64::MAX);
+        // None of those to come may be answered for either.
+        let to_come = self.complete + 1;
+        let end = (self.in_hand.first()).map_or(to_come, |first| to_come.min(*first));
         let together = done.iter().chain(&held).filter(|tag| **tag < end).max();
         let together = together.map(|tag| Ack {
             tag: *tag,
@@ -110,6 +121,23 @@ mod tests {
         acks.gone(4); // rejected
         assert!(acks.is_idle());
         assert_eq!(acks.group(), [up_to(5)]);
+    }
+
+    #[test]
+    fn none_answers_for_one_that_comes_later() {
+        let mut acks = Acks::default();
+        for tag in [1, 2, 5] {
+            acks.take(tag);
+            acks.done(tag);
+        }
+        assert_eq!(acks.group(), [up_to(2)]);
+        assert_eq!(acks.group(), [alone(5)]);
+        acks.take(3);
+        acks.take(4);
+        acks.done(4);
+        assert!(acks.group().is_empty());
+        acks.done(3);
+        assert_eq!(acks.group(), [up_to(4)]);
     }
 
     #[test]

@@ -13,7 +13,12 @@ use tokio::{
 };
 use tracing::debug;
 
-use crate::{connection::Link, topology::Topology};
+use crate::{
+    connection::Link,
+    intake::{Intake, Taken},
+    node::Live,
+    topology::Topology,
+};
 
 /// For one request to RabbitMQ on a channel: open, declare, consume.
 const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -25,7 +30,7 @@ pub(crate) const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
 /// An open channel. It is dropped at the first error and never repaired.
 pub(crate) struct Channel {
     declarer: Declarer,
-    connection: Arc<lapin::Connection>,
+    connection: Arc<Live>,
     link: watch::Receiver<Link>,
 }
 
@@ -33,7 +38,7 @@ pub(crate) struct Channel {
 /// same quorum queue at once, RabbitMQ 3.10 may close the connection with an internal error.
 #[derive(Clone)]
 pub(crate) struct Declarer {
-    connection: Arc<lapin::Connection>,
+    connection: Arc<Live>,
     channel: lapin::Channel,
     declaring: Declaring,
 }
@@ -157,7 +162,7 @@ impl Channel {
     }
 
     pub(crate) async fn open(
-        connection: Arc<lapin::Connection>,
+        connection: Arc<Live>,
         link: watch::Receiver<Link>,
         declaring: Declaring,
     ) -> Result<Self, ChannelError> {
@@ -172,6 +177,17 @@ impl Channel {
             connection,
             link,
         })
+    }
+
+    /// What its deliveries take of the memory budget, where they are bounded.
+    pub(crate) fn intake(&self) -> Option<Arc<Intake>> {
+        self.connection.intake.clone()
+    }
+
+    /// What the delivery of this tag took of it.
+    pub(crate) fn taken(&self, tag: u64) -> Option<Taken> {
+        let intake = self.connection.intake.as_ref()?;
+        intake.take(self.declarer.channel.id(), tag)
     }
 
     /// Awaits `work` on this channel, for as long as its connection lives.
@@ -302,7 +318,7 @@ impl Deref for Channel {
 /// Awaits `work` for as long as `connection` lives: lapin may leave a request unanswered that was
 /// sent in the moment in which the connection broke, and its deadline is far.
 async fn while_connected<T>(
-    connection: &Arc<lapin::Connection>,
+    connection: &Arc<Live>,
     mut link: watch::Receiver<Link>,
     work: impl Future<Output = Result<T, ChannelError>>,
 ) -> Result<T, ChannelError> {
@@ -313,7 +329,7 @@ async fn while_connected<T>(
     }
 }
 
-fn is_of(link: &Link, connection: &Arc<lapin::Connection>) -> bool {
+fn is_of(link: &Link, connection: &Arc<Live>) -> bool {
     let live = link.connection();
     live.is_some_and(|live| Arc::ptr_eq(live, connection))
 }

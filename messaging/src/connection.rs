@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use budget::Budget;
 use futures_util::StreamExt as _;
 use lapin::Event;
 use tokio::{sync::watch, time::timeout};
@@ -17,7 +18,8 @@ use crate::{
     amqp_url::Redacted,
     caught::caught,
     channel::{CLOSE_DEADLINE, Channel, ChannelError, Declaring},
-    node::Node,
+    intake::Intake,
+    node::{Live, Node},
 };
 
 /// What RabbitMQ writes when it closes a channel for its `consumer_timeout`; the code is that of
@@ -32,6 +34,8 @@ const ACKNOWLEDGEMENT_TIMEOUT: &str = "delivery acknowledgement";
 pub struct Connection {
     link: watch::Receiver<Link>,
     declaring: Declaring,
+    /// Bounds what its consumers are sent ahead.
+    budget: Option<Budget>,
     closing: CancellationToken,
     tasks: TaskTracker,
 }
@@ -40,12 +44,12 @@ pub struct Connection {
 #[derive(Clone, Debug)]
 pub(crate) enum Link {
     Down(Arc<str>),
-    Up(Arc<lapin::Connection>),
-    Blocked(Arc<lapin::Connection>, Arc<str>),
+    Up(Arc<Live>),
+    Blocked(Arc<Live>, Arc<str>),
 }
 
 impl Link {
-    pub(crate) fn connection(&self) -> Option<&Arc<lapin::Connection>> {
+    pub(crate) fn connection(&self) -> Option<&Arc<Live>> {
         match self {
             Self::Down(_) => None,
             Self::Up(connection) | Self::Blocked(connection, _) => Some(connection),
@@ -65,12 +69,24 @@ impl Connection {
     /// Starts to connect to one of the nodes of `url`, and keeps at it until [`Self::close`].
     /// `name` is shown in RabbitMQ's list of connections and in the logs.
     pub fn open(name: impl Into<String>, url: &AmqpUrl) -> Self {
+        Self::start(name.into(), url, None)
+    }
+
+    /// The same for one to consume on, whose deliveries take their bytes of `budget`. What finds no
+    /// room goes back to its queue until there is some.
+    pub fn open_within(budget: Budget, name: impl Into<String>, url: &AmqpUrl) -> Self {
+        Self::start(name.into(), url, Some(budget))
+    }
+
+    fn start(name: String, url: &AmqpUrl, budget: Option<Budget>) -> Self {
         let (sender, link) = watch::channel(Link::Down("not connected yet".into()));
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
         let supervisor = Supervisor {
-            name: name.into(),
-            nodes: url.nodes().iter().cloned().map(Node::new).collect(),
+            name,
+            nodes: (url.nodes().iter())
+                .map(|uri| Node::new(uri.clone(), budget.clone()))
+                .collect(),
             link: sender,
             closing: closing.clone(),
         };
@@ -79,6 +95,7 @@ impl Connection {
         Self {
             link,
             declaring: Declaring::default(),
+            budget,
             closing,
             tasks,
         }
@@ -111,6 +128,11 @@ impl Connection {
     pub async fn close(&self) {
         self.closing.cancel();
         self.tasks.wait().await;
+    }
+
+    /// Bytes that one consumer may be sent ahead, where they are bounded.
+    pub(crate) fn bytes_ahead(&self) -> Option<usize> {
+        self.budget.as_ref().map(Intake::per_consumer)
     }
 
     /// Whether it is closed for good, or about to be.
@@ -185,7 +207,7 @@ impl Supervisor {
     }
 
     /// Follows a live connection until it ends: the reason, or `None` when it was closed here.
-    async fn watch(&self, connection: lapin::Connection) -> Option<String> {
+    async fn watch(&self, connection: Live) -> Option<String> {
         let connection = Arc::new(connection);
         let mut events = std::pin::pin!(connection.events_listener());
         let unannounced = connection
@@ -230,7 +252,7 @@ impl Supervisor {
         }
     }
 
-    fn announce(&self, connection: &Arc<lapin::Connection>, blocked: Option<Arc<str>>) {
+    fn announce(&self, connection: &Arc<Live>, blocked: Option<Arc<str>>) {
         self.link.send_replace(match blocked {
             None => Link::Up(connection.clone()),
             Some(reason) => Link::Blocked(connection.clone(), reason),

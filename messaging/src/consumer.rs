@@ -1,21 +1,19 @@
 //! Consuming one queue, acknowledging last.
 //!
-//! Each consumer has its own channel, prefetch and limit of handlers at work. Whatever ends the
-//! channel (a lost connection, a deleted queue, a cancelled consumer) ends one session; the next
-//! one declares and consumes again, and no other consumer notices.
+//! Each consumer has its own channel, prefetch (`ahead.rs`) and limit of handlers at work. Whatever
+//! ends the channel (a lost connection, a deleted queue, a cancelled consumer) ends one session; the
+//! next one declares and consumes again, and no other consumer notices.
 
 use std::{collections::VecDeque, future::Future, pin::pin, sync::Arc, time::Duration};
 
-use futures_util::StreamExt as _;
+use budget::Share;
 use lapin::{
-    options::{
-        BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions,
-        QueueDeclareOptions,
-    },
+    options::{BasicNackOptions, BasicRejectOptions, QueueDeclareOptions},
     types::{FieldTable, ShortString},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
+    task::JoinSet,
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -24,9 +22,12 @@ use tracing::{debug, error, info, warn};
 use crate::{
     Backoff, Connection, Delivery, Status,
     acker::Acker,
+    ahead::Ahead,
     caught::caught,
     channel::{CLOSE_DEADLINE, Channel, ChannelError, Declarer, call},
     declaration::exclusive_queue,
+    incoming::Incoming,
+    intake::{Intake, Taken},
     stream::refuse_stream,
     topology::Topology,
 };
@@ -51,8 +52,9 @@ pub struct ConsumerConfig {
     pub queue: String,
     /// What the consumer declares before it consumes, the queue included.
     pub topology: Topology,
-    /// Deliveries that RabbitMQ sends ahead of their acknowledgements. lapin buffers them without
-    /// a bound of its own, so this is the bound.
+    /// Most deliveries that RabbitMQ sends ahead of their acknowledgements. lapin buffers them without
+    /// a bound of its own, so this is the bound; where the connection has one in bytes, fewer are sent
+    /// while they are large.
     pub prefetch: u16,
     /// Handlers at work at one time.
     pub concurrency: usize,
@@ -150,8 +152,10 @@ where
     async fn run(self) {
         let queue = &self.config.queue;
         let mut backoff = Backoff::new();
+        // What one session learned of the sizes, the next one knows.
+        let mut ahead = Ahead::new(self.config.prefetch, self.connection.bytes_ahead());
         loop {
-            let ended = caught(self.consume(&mut backoff)).await;
+            let ended = caught(self.consume(&mut backoff, &mut ahead)).await;
             let error = match ended.unwrap_or(Err(ChannelError::Panicked)) {
                 Ok(()) | Err(ChannelError::Closing) => return,
                 Err(error) => error,
@@ -173,28 +177,56 @@ where
     }
 
     /// One life of a channel: until its first error, or until told to stop.
-    async fn consume(&self, backoff: &mut Backoff) -> Result<(), ChannelError> {
-        let (mut channel, topology, mut deliveries) = tokio::select! {
-            subscribed = self.subscribe() => subscribed?,
+    async fn consume(&self, backoff: &mut Backoff, ahead: &mut Ahead) -> Result<(), ChannelError> {
+        let (mut channel, topology, mut incoming) = tokio::select! {
+            subscribed = self.subscribe(ahead.now()) => subscribed?,
             () = self.stop.cancelled() => return Ok(()),
         };
         backoff.reset();
         self.status.send_replace(Status::Ready);
         info!(queue = self.config.queue, "consuming");
-        let acker = Arc::new(Acker::new(self.config.prefetch));
+        let acker = Arc::new(Acker::new(ahead.now()));
         let mut acknowledging = pin!(acker.run((*channel).clone()));
         let mut declare_again = pin!(declare_again(channel.declarer(), topology));
         // What waits for a handler. The stream is read all the same, since its end is how RabbitMQ
         // cancels a consumer, whose handlers may all be at work.
-        let mut ahead = VecDeque::new();
-        loop {
+        let mut waiting = VecDeque::new();
+        let mut given_back = JoinSet::new();
+        'session: loop {
             let permit = tokio::select! {
-                permit = self.permits.clone().acquire_owned(), if !ahead.is_empty() => permit,
-                delivery = deliveries.next() => {
-                    let Some(delivery) = delivery else {
-                        return Err(cancelled(&channel, deliveries.queue()).await);
+                permit = self.permits.clone().acquire_owned(), if !waiting.is_empty() => permit,
+                delivery = incoming.next() => {
+                    let Some((delivery, is_old)) = delivery else {
+                        return Err(cancelled(&channel, incoming.queue()).await);
                     };
-                    ahead.push_back(delivery?);
+                    let delivery = delivery?;
+                    acker.take(delivery.delivery_tag);
+                    let taken = channel.taken(delivery.delivery_tag);
+                    let changes = ahead.note(taken.as_ref().map_or(0, Taken::bytes));
+                    if changes {
+                        let mut change = pin!(incoming.change(ahead.now()));
+                        loop {
+                            tokio::select! {
+                                changed = &mut change => break changed?,
+                                () = &mut acknowledging => return Err(ChannelError::Panicked),
+                                changed = channel.link_changed() => changed?,
+                                () = self.stop.cancelled() => break 'session,
+                            }
+                        }
+                        acker.change(ahead.now());
+                    }
+                    while given_back.try_join_next().is_some() {}
+                    match taken {
+                        Some(Taken::LeftOut(bytes)) => {
+                            // A new prefetch lets no more of them come than there is room for.
+                            let bytes = (!changes && !is_old).then_some(bytes);
+                            let room = channel.intake().zip(bytes);
+                            let (queue, acker) = (self.config.queue.clone(), acker.clone());
+                            given_back.spawn(give_back(queue, delivery, acker, channel.id(), room));
+                        }
+                        Some(Taken::Whole(share)) => waiting.push_back((delivery, Some(share))),
+                        None => waiting.push_back((delivery, None)),
+                    }
                     continue;
                 }
                 // Not before it is told to finish.
@@ -207,8 +239,8 @@ where
                 () = self.stop.cancelled() => break,
             };
             // The semaphore is never closed.
-            if let (Ok(permit), Some(delivery)) = (permit, ahead.pop_front()) {
-                self.handle(delivery, permit, &acker);
+            if let (Ok(permit), Some((delivery, share))) = (permit, waiting.pop_front()) {
+                self.handle(delivery, permit, &acker, share);
             }
         }
         self.status.send_replace(Status::waiting("draining"));
@@ -218,9 +250,7 @@ where
             if self.config.ordered {
                 return Ok(());
             }
-            channel
-                .basic_cancel(deliveries.tag(), BasicCancelOptions { nowait: false })
-                .await
+            incoming.cancel().await
         };
         let finishing = async {
             let cancelled = timeout(CLOSE_DEADLINE, cancel).await;
@@ -237,22 +267,28 @@ where
         Ok(())
     }
 
-    async fn subscribe(&self) -> Result<(Channel, Topology, lapin::Consumer), ChannelError> {
+    async fn subscribe(
+        &self,
+        prefetch: u16,
+    ) -> Result<(Channel, Topology, Incoming), ChannelError> {
         let channel = self.connection.channel().await?;
-        let consuming = channel.while_connected(self.consume_on(&channel)).await;
+        let consuming = channel
+            .while_connected(self.consume_on(&channel, prefetch))
+            .await;
         if matches!(consuming, Err(ChannelError::Stream)) {
             // RabbitMQ did not end it, and a stream would go on sending.
             channel.close().await;
         }
-        let (topology, deliveries) = consuming?;
-        Ok((channel, topology, deliveries))
+        let (topology, incoming) = consuming?;
+        Ok((channel, topology, incoming))
     }
 
     /// Declares, and consumes. The topology is the one to keep: with the name of the queue.
     async fn consume_on(
         &self,
         channel: &Channel,
-    ) -> Result<(Topology, lapin::Consumer), ChannelError> {
+        prefetch: u16,
+    ) -> Result<(Topology, Incoming), ChannelError> {
         let ConsumerConfig {
             queue, topology, ..
         } = &self.config;
@@ -265,27 +301,12 @@ where
             channel.declare(topology).await?;
             (queue.as_str().into(), topology.clone())
         };
-        // Quorum queues know no global prefetch.
-        let per_consumer = BasicQosOptions { global: false };
-        call(channel.basic_qos(self.config.prefetch, per_consumer)).await?;
-        let options = BasicConsumeOptions {
-            no_local: false,
-            no_ack: false, // acknowledged after the handler
-            exclusive: false,
-            nowait: false,
-        };
-        let consuming = call(channel.basic_consume(
-            queue,
-            "".into(), // RabbitMQ makes a tag up
-            options,
-            FieldTable::default(),
-        ));
-        let deliveries = match consuming.await {
+        let incoming = match Incoming::start(channel, queue, prefetch).await {
             // The declaration was answered, and so is another channel: it is this queue.
             Err(ChannelError::Deadline) if self.connection.answers().await => {
                 return Err(ChannelError::NoLeader);
             }
-            deliveries => deliveries?,
+            incoming => incoming?,
         };
         if is_exclusive {
             // After its consumer: where it cannot be bound, since there is no such exchange yet,
@@ -294,7 +315,7 @@ where
         } else if channel.looks_up() || !topology.declares(&self.config.queue) {
             refuse_stream(channel, &self.config.queue).await?;
         }
-        Ok((topology, deliveries))
+        Ok((topology, incoming))
     }
 
     fn handle(
@@ -302,13 +323,13 @@ where
         delivery: lapin::message::Delivery,
         permit: OwnedSemaphorePermit,
         acker: &Arc<Acker>,
+        share: Option<Share>,
     ) {
         let queue = self.config.queue.clone();
         let handler = self.handler.clone();
         let acker = acker.clone();
         let tag = delivery.delivery_tag;
         let raw = delivery.acker.clone();
-        acker.take(tag);
         let read_as = queue.clone();
         // In a box: tokio moves a task's future a few times, and this one is large.
         let handled = Box::pin(async move {
@@ -330,7 +351,7 @@ where
                     reject(&queue, raw, tag, &acker, true).await;
                 }
             }
-            drop(permit);
+            drop((permit, share));
         });
     }
 }
@@ -356,6 +377,39 @@ async fn reject(queue: &str, raw: lapin::Acker, tag: u64, acker: &Acker, requeue
         // The channel is gone: RabbitMQ delivers the event once more.
         Ok(false) => debug!(queue, "too late to give back"),
         Err(error) => debug!(queue, %error, "could not give back"),
+    }
+}
+
+/// Gives a delivery that came without its body back to its queue; where it awaits room for so many
+/// bytes, once there is some.
+async fn give_back(
+    queue: String,
+    delivery: lapin::message::Delivery,
+    acker: Arc<Acker>,
+    channel: u16,
+    room: Option<(Arc<Intake>, usize)>,
+) {
+    debug!(
+        queue,
+        "a delivery found no room, and goes back to its queue"
+    );
+    metrics::counter!("memory_budget_given_back_total").increment(1);
+    let tag = delivery.delivery_tag;
+    let nack = async || {
+        let options = BasicNackOptions {
+            multiple: false,
+            requeue: true,
+        };
+        match call(delivery.acker.nack(options)).await {
+            Ok(true) => acker.gone(tag),
+            // The channel is gone: RabbitMQ delivers the event once more.
+            Ok(false) => {}
+            Err(error) => debug!(queue, %error, "could not give back"),
+        }
+    };
+    match room {
+        Some((intake, bytes)) => intake.with_room(channel, bytes, nack).await,
+        None => nack().await,
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod acker;
 mod acks;
+mod ahead;
 mod amqp_url;
 mod backoff;
 mod breaker;
@@ -25,6 +26,8 @@ mod handlers;
 mod handoff;
 mod headers;
 mod identity;
+mod incoming;
+mod intake;
 mod limit;
 mod message;
 mod node;

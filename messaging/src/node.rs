@@ -1,7 +1,8 @@
 //! One node of the cluster: whether it can be reached, and the one attempt to connect to it.
 
-use std::time::Duration;
+use std::{ops::Deref, sync::Arc, time::Duration};
 
+use budget::Budget;
 use lapin::{ConnectionProperties, uri::AMQPUri};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -10,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::wire;
+use crate::{intake::Intake, wire};
 
 /// From the start of a connection attempt to the open connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -22,24 +23,42 @@ const PROTOCOL_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 /// One node of the cluster.
 pub(crate) struct Node {
     pub(crate) uri: AMQPUri,
+    /// Bounds the deliveries of its connections.
+    budget: Option<Budget>,
     /// An attempt that did not end in time. lapin's connect never returns from a node that is
     /// stopped (SIGSTOP) or cut off without a reset, and each one given up leaks a thread. So it
     /// is kept, and replaced only once the node is seen to answer somebody else.
     unfinished: Option<Attempt>,
 }
 
-type Attempt = JoinHandle<lapin::Result<lapin::Connection>>;
+type Attempt = JoinHandle<lapin::Result<Live>>;
+
+/// A connection, with what its deliveries take of the memory budget.
+#[derive(Debug)]
+pub(crate) struct Live {
+    connection: lapin::Connection,
+    pub(crate) intake: Option<Arc<Intake>>,
+}
+
+impl Deref for Live {
+    type Target = lapin::Connection;
+
+    fn deref(&self) -> &Self::Target {
+        &self.connection
+    }
+}
 
 impl Node {
-    pub(crate) fn new(uri: AMQPUri) -> Self {
+    pub(crate) fn new(uri: AMQPUri, budget: Option<Budget>) -> Self {
         Self {
             uri,
+            budget,
             unfinished: None,
         }
     }
 
     /// One attempt, or the rest of the last one. The error is a reason to show to people.
-    pub(crate) async fn connect(&mut self, name: &str) -> Result<lapin::Connection, String> {
+    pub(crate) async fn connect(&mut self, name: &str) -> Result<Live, String> {
         let mut attempt = match self.unfinished.take() {
             Some(mut attempt) => {
                 let answers = self.answers().await;
@@ -75,7 +94,15 @@ impl Node {
 
     fn start(&self, name: &str) -> Attempt {
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        tokio::spawn(wire::connect(self.uri.clone(), properties))
+        let intake = self
+            .budget
+            .clone()
+            .map(|budget| Arc::new(Intake::new(budget)));
+        let connecting = wire::connect(self.uri.clone(), properties, intake.clone());
+        tokio::spawn(async move {
+            let connection = connecting.await?;
+            Ok(Live { connection, intake })
+        })
     }
 
     /// Opens a plain TCP connection to the node.
@@ -104,9 +131,7 @@ impl Node {
 }
 
 /// What an attempt came to. It is told once: an attempt that has ended cannot be asked again.
-fn outcome(
-    ended: Result<lapin::Result<lapin::Connection>, JoinError>,
-) -> Result<lapin::Connection, String> {
+fn outcome(ended: Result<lapin::Result<Live>, JoinError>) -> Result<Live, String> {
     match ended {
         Ok(connected) => connected.map_err(|error| error.to_string()),
         Err(panicked) => Err(panicked.to_string()),
@@ -132,11 +157,16 @@ mod tests {
                 let _gone = stream.write_all(PROTOCOL_HEADER).await;
             }
         });
-        let mut node = Node::new(uri.parse().unwrap());
+        let mut node = Node::new(uri.parse().unwrap(), None);
         node.unfinished = Some(tokio::spawn(async {
             tokio::time::sleep(Duration::from_millis(200)).await;
             // Nobody listens there.
-            lapin::Connection::connect("amqp://127.0.0.1:1", ConnectionProperties::default()).await
+            let nowhere = "amqp://127.0.0.1:1".parse().unwrap();
+            let connection = wire::connect(nowhere, ConnectionProperties::default(), None).await?;
+            Ok(Live {
+                connection,
+                intake: None,
+            })
         }));
         let reason = node.connect("test").await.err();
         assert!(reason.is_some_and(|reason| reason.contains("refused")));

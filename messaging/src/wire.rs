@@ -23,12 +23,16 @@ mod table;
 mod tests;
 mod text;
 
+use std::sync::Arc;
+
 use async_rs::{Runtime, Tokio};
 use lapin::{
     ConnectionProperties,
     tcp::{AMQPUriTcpExt as _, AsyncTcpStream},
     uri::AMQPUri,
 };
+
+use crate::intake::Intake;
 
 use self::{frames::Frames, kit::Kit, stream::CleanStream};
 
@@ -37,16 +41,18 @@ pub(crate) use self::{
     note::{CLEANED, NOTE_BYTES_MAX, was_replaced},
 };
 
-/// Connects to a node, with the cleaning stream in between. TLS and its trust roots are lapin's own.
+/// Connects to a node, with the cleaning stream in between, which lets in what finds room in
+/// `intake`. TLS and its trust roots are lapin's own.
 pub(crate) async fn connect(
     uri: AMQPUri,
     properties: ConnectionProperties,
+    intake: Option<Arc<Intake>>,
 ) -> lapin::Result<lapin::Connection> {
     let frame_max = uri.query.frame_max;
     let tokio = Runtime::new(Tokio::current());
     let connect = async move |uri: AMQPUri, _runtime: Runtime<Kit>| {
         let socket = uri.connect_async(&tokio).await?;
-        let clean = CleanStream::new(socket, Frames::new(frame_max));
+        let clean = CleanStream::new(socket, Frames::new(frame_max, intake.clone()));
         Ok(AsyncTcpStream::Plain(clean))
     };
     let runtime = Runtime::new(Kit::current());

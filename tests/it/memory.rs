@@ -4,6 +4,7 @@
 //! attackers. `MEMORY_TEST_MIB=512` has all of them.
 
 mod clients;
+mod deliveries;
 
 use std::{
     env,

@@ -89,7 +89,7 @@ impl Store {
         let exact = Some("data=base64");
         let answer = self.ask(Method::GET, &path, exact, Bytes::new()).await?;
         let mut letter: StoredLetter = answer.json()?;
-        letter.data = attach(letter.data, answer.share);
+        letter.data_base64.0 = attach(letter.data_base64.0, answer.share);
         Ok(letter)
     }
 

@@ -56,6 +56,11 @@ const PROPERTIES: [(&str, Kind); 14] = [
     ("cluster_id", Kind::Text),
 ];
 
+/// Where the payload of a header frame says how large its body is.
+pub(super) fn body_size(payload: &mut [u8]) -> Option<&mut [u8; 8]> {
+    payload.get_mut(4..12)?.first_chunk_mut()
+}
+
 /// Where in a payload the table of headers is, without the length before it.
 pub(super) fn headers(payload: &mut [u8]) -> Option<(usize, usize)> {
     let (fixed, mut rest) = payload.split_at_mut_checked(FIXED)?;

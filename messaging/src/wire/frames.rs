@@ -1,6 +1,9 @@
 //! Frames in a stream of bytes (AMQP 0-9-1, 4.2.3).
 
+use std::{collections::HashMap, sync::Arc};
+
 use super::{content_header, method, oversized::Oversized};
+use crate::intake::Intake;
 
 const METHOD: u8 = 1;
 const HEADER: u8 = 2;
@@ -18,11 +21,20 @@ const FRAME_MIN: u32 = 4096;
 /// from a publisher unless it is set up otherwise.
 const GATHERED_MAX: usize = 1024 * 1024;
 
+/// What a body that is left out becomes, so that lapin hears of RabbitMQ meanwhile.
+const HEARTBEAT_FRAME: [u8; OVERHEAD] = [HEARTBEAT, 0, 0, 0, 0, 0, 0, FRAME_END];
+
 /// The frames that come in on one connection.
 pub(super) struct Frames {
     /// As lapin has it. RabbitMQ applies it to the frames of bodies alone.
     frame_max: u32,
     state: State,
+    /// Where deliveries take their bytes, if they are bounded.
+    intake: Option<Arc<Intake>>,
+    /// By channel, the tag of the delivery whose header comes next.
+    delivered: HashMap<u16, u64>,
+    /// By channel, bytes to come of a body that is left out.
+    left_out: HashMap<u16, u64>,
 }
 
 enum State {
@@ -30,6 +42,8 @@ enum State {
     Boundary,
     /// In a frame that nobody looks at, with so many bytes of it to come.
     Passing(usize),
+    /// In a frame that is left out, with so many bytes of it to come.
+    LeavingOut(usize),
     /// In a header frame that is too large to be gathered.
     Oversized([u8; HEAD], Oversized),
     /// What comes is not what RabbitMQ sends. That is for lapin to say.
@@ -48,10 +62,13 @@ pub(super) enum Step {
 
 impl Frames {
     /// For a client that asks for `frame_max`; with 0 or none it has what RabbitMQ offers.
-    pub(super) fn new(frame_max: Option<u32>) -> Self {
+    pub(super) fn new(frame_max: Option<u32>, intake: Option<Arc<Intake>>) -> Self {
         Self {
             frame_max: frame_max.unwrap_or_default(),
             state: State::Boundary,
+            intake,
+            delivered: HashMap::new(),
+            left_out: HashMap::new(),
         }
     }
 
@@ -68,12 +85,22 @@ impl Frames {
                 }
                 Step::Pass(passing)
             }
+            State::LeavingOut(left) => {
+                let taken = bytes.len().min(*left);
+                *left -= taken;
+                if *left > 0 {
+                    return Step::Replace(taken, Vec::new());
+                }
+                self.state = State::Boundary;
+                Step::Replace(taken, HEARTBEAT_FRAME.to_vec())
+            }
             State::Oversized(head, oversized) => {
                 let (head, taken) = (*head, oversized.take(bytes));
                 let Some((mut payload, skipped)) = oversized.finish() else {
                     return Step::Replace(taken, Vec::new());
                 };
                 self.state = State::Boundary;
+                self.admit(head, payload.len() + skipped, &mut payload);
                 let cleaned = content_header::clean(&mut payload, skipped, self.payload_max());
                 Step::Replace(taken, frame(head, &cleaned.unwrap_or(payload)))
             }
@@ -100,6 +127,9 @@ impl Frames {
             }
             HEADER => State::Oversized(*head, Oversized::new(length)),
             METHOD => State::Foreign,
+            BODY if self.is_left_out(channel(*head), length) => {
+                State::LeavingOut(length.saturating_add(OVERHEAD))
+            }
             _ => State::Passing(length.saturating_add(OVERHEAD)),
         };
         match self.state {
@@ -116,12 +146,54 @@ impl Frames {
             if let Some(frame_max) = method::tuned(payload) {
                 self.tune(frame_max);
             }
+            self.note(channel(head), payload);
             return Step::Pass(length);
         }
+        self.admit(head, payload.len(), payload);
         match content_header::clean(payload, 0, self.payload_max()) {
             None => Step::Pass(length),
             Some(cleaned) => Step::Replace(length, frame(head, &cleaned)),
         }
+    }
+
+    /// Notes what a method says of the deliveries of its channel.
+    fn note(&mut self, channel: u16, payload: &[u8]) {
+        let Some(intake) = &self.intake else { return };
+        if let Some(tag) = method::delivered(payload) {
+            self.delivered.insert(channel, tag);
+        } else if method::ends_channel(payload) {
+            intake.forget(channel);
+            self.delivered.remove(&channel);
+            self.left_out.remove(&channel);
+        }
+    }
+
+    /// Takes the bytes of a delivery. Where there is no room the header says that there is no body.
+    fn admit(&mut self, head: [u8; HEAD], length: usize, payload: &mut [u8]) {
+        let channel = channel(head);
+        let Some((intake, tag)) = self.intake.as_ref().zip(self.delivered.remove(&channel)) else {
+            return;
+        };
+        let Some(size) = content_header::body_size(payload) else {
+            return;
+        };
+        let body = u64::from_be_bytes(*size);
+        if !intake.admit(channel, tag, length, body) && body > 0 {
+            *size = [0; 8];
+            self.left_out.insert(channel, body);
+        }
+    }
+
+    /// Whether a frame with so many bytes is of a body that is left out.
+    fn is_left_out(&mut self, channel: u16, length: usize) -> bool {
+        let Some(left) = self.left_out.get_mut(&channel) else {
+            return false;
+        };
+        *left = left.saturating_sub(length as u64);
+        if *left == 0 {
+            self.left_out.remove(&channel);
+        }
+        true
     }
 
     /// As lapin does it, when RabbitMQ says what it offers.
@@ -138,6 +210,10 @@ impl Frames {
         };
         frame_max as usize - OVERHEAD
     }
+}
+
+fn channel([_, high, low, ..]: [u8; HEAD]) -> u16 {
+    u16::from_be_bytes([high, low])
 }
 
 fn frame(mut head: [u8; HEAD], payload: &[u8]) -> Vec<u8> {

@@ -79,7 +79,7 @@ impl Reactor for Kit {
         let connect = self.0.tcp_connect_addr(addr);
         async move {
             let socket = lapin::AsyncTcpStream::Plain(connect.await?);
-            Ok(CleanStream::new(socket, Frames::new(None)))
+            Ok(CleanStream::new(socket, Frames::new(None, None)))
         }
     }
 }

@@ -64,6 +64,20 @@ pub(super) fn clean(payload: &mut [u8]) {
     }
 }
 
+/// The tag of the delivery that a basic.deliver announces, where this is one.
+pub(super) fn delivered(payload: &[u8]) -> Option<u64> {
+    let [0, 60, 0, 60, length, rest @ ..] = payload else {
+        return None;
+    };
+    let tag = rest.get(usize::from(*length)..)?.first_chunk()?;
+    Some(u64::from_be_bytes(*tag))
+}
+
+/// Whether nothing comes on this channel any more: channel.close, or its channel.close-ok.
+pub(super) fn ends_channel(payload: &[u8]) -> bool {
+    matches!(payload, [0, 20, 0, 40 | 41, ..])
+}
+
 /// The frame_max of a connection.tune, where this is one.
 pub(super) fn tuned(payload: &[u8]) -> Option<u32> {
     match payload {

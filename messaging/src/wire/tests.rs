@@ -1,6 +1,9 @@
 //! What comes out can be parsed, whatever went in; and what is whole comes out as it was.
 
+use std::sync::Arc;
+
 use amq_protocol::frame::{AMQPFrame, WriteContext, gen_frame, parse_frame};
+use budget::Budget;
 use lapin::{
     BasicProperties,
     types::{AMQPValue, FieldArray, FieldTable},
@@ -8,12 +11,17 @@ use lapin::{
 use proptest::{collection::vec, prelude::*};
 
 use super::{frames::Frames, inbox::Inbox, note::CLEANED, table::DEPTH_MAX};
+use crate::intake::{Intake, Taken};
 
 const FRAME_MAX: usize = 131_072;
 
 /// What lapin reads, where the socket gives `chunks` of bytes and lapin has as much room again.
 fn through(bytes: &[u8], frame_max: u32, chunk: usize) -> Vec<u8> {
-    let mut inbox = Inbox::new(Frames::new(Some(frame_max)));
+    read(Frames::new(Some(frame_max), None), bytes, chunk)
+}
+
+fn read(frames: Frames, bytes: &[u8], chunk: usize) -> Vec<u8> {
+    let mut inbox = Inbox::new(frames);
     let mut out = Vec::new();
     for (index, chunk) in bytes.chunks(chunk).enumerate() {
         // As the stream does it, by both of its ways.
@@ -411,6 +419,67 @@ fn the_texts_of_methods_are_cleaned() {
 }
 
 /// What RabbitMQ offers counts, as it does for lapin.
+/// What RabbitMQ sends of a message of `bytes`, in frames of at most 1000.
+fn delivery(channel: u8, tag: u8, bytes: usize) -> Vec<Vec<u8>> {
+    let on_channel = |mut frame: Vec<u8>| {
+        frame[2] = channel;
+        frame
+    };
+    let method = [b"\0\x3c\0\x3c\x01t\0\0\0\0\0\0\0", &[tag][..], b"\0\0\0"].concat();
+    let mut header = header(0, b"");
+    header[11..19].copy_from_slice(&(bytes as u64).to_be_bytes());
+    let mut frames = vec![on_channel(frame(1, &method)), on_channel(header)];
+    let body = vec![channel; bytes];
+    frames.extend(body.chunks(1000).map(|part| on_channel(frame(3, part))));
+    frames
+}
+
+#[test]
+fn a_body_without_room_is_left_out_and_others_come_between() {
+    let bytes: Vec<u8> = {
+        let (large, small) = (delivery(1, 1, 3500), delivery(2, 1, 1500));
+        let mut frames = large.into_iter();
+        let mut mixed: Vec<_> = frames.by_ref().take(3).collect();
+        mixed.extend(small);
+        mixed.extend(frames);
+        mixed.extend(delivery(1, 2, 1000));
+        mixed.concat()
+    };
+    for chunk in [1, 7, 1000, 100_000] {
+        let intake = Arc::new(Intake::new(Budget::new(4000)));
+        // Somebody holds so much that the first one finds no room.
+        assert!(intake.admit(9, 1, 0, 900));
+        let frames = Frames::new(Some(131_072), Some(intake.clone()));
+        let clean = read(frames, &bytes, chunk);
+        let (mut rest, mut bodies, mut heartbeats) = (&clean[..], vec![0; 3], 0);
+        let mut sizes = Vec::new();
+        while !rest.is_empty() {
+            let (next, frame) = parse_frame(rest).unwrap();
+            match frame {
+                AMQPFrame::Header(channel, header) => sizes.push((channel, header.body_size)),
+                AMQPFrame::Body(channel, part) => bodies[usize::from(channel)] += part.len(),
+                AMQPFrame::Heartbeat => heartbeats += 1,
+                _ => {}
+            }
+            rest = next;
+        }
+        assert_eq!(sizes, [(1, 0), (2, 1500), (1, 1000)], "{chunk}");
+        assert_eq!((bodies, heartbeats), (vec![0, 1000, 1500], 4), "{chunk}");
+        let taken = [(1, 1), (2, 1), (1, 2)].map(|(channel, tag)| intake.take(channel, tag));
+        assert!(
+            matches!(
+                taken,
+                [
+                    Some(Taken::LeftOut(_)),
+                    Some(Taken::Whole(_)),
+                    Some(Taken::Whole(_))
+                ]
+            ),
+            "{taken:?}"
+        );
+    }
+}
+
 #[test]
 fn frame_max_is_what_both_agree_on() {
     for (asked, offered, agreed) in [
