@@ -1,4 +1,4 @@
-//! The file of routes: which queue goes to which target. The README has every field of it.
+//! The file of routes: which queue goes to which target. docs/routes.md has every field of it.
 //!
 //! Each field is read and checked by itself, so that `check` and the start of the listener tell
 //! all mistakes at once, with their lines.
