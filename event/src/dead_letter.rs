@@ -20,7 +20,7 @@ pub struct Report {
     pub route: String,
     /// The queue of that route, which a replay brings it back to.
     pub queue: String,
-    /// Tells this death of the event from any other.
+    /// Identifies this death: a later one of the same event has another.
     pub death: String,
     /// Why the last attempt failed.
     pub reason: String,

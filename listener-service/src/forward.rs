@@ -1,6 +1,6 @@
 //! What of a message beside its event goes to a target, where its route names it.
 //!
-//! Whoever may publish chooses the values, so they are bounded, and nothing in them can end a header.
+//! Any publisher chooses the values, so they are bounded, and nothing in them can end a header.
 
 use event::header_text;
 

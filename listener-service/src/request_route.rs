@@ -17,7 +17,7 @@ const REPLY_DEADLINE: Duration = Duration::from_secs(5);
 /// For any request: one that may wait for days, as a message can, would hold its handler for days.
 const PATIENCE_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// What a sender is told whose request was not answered in time, if its format has a way to say so.
+/// The reply to a request that was not answered in time, where its format has one.
 const NO_ANSWER: u16 = 504;
 
 /// A route at work.

@@ -117,7 +117,7 @@ impl Running {
     }
 
     /// Makes the routes that `load` reads the ones at work. What did not change is not touched;
-    /// what did finishes the deliveries in hand before it starts anew.
+    /// what did finishes the deliveries in hand before it starts again.
     ///
     /// # Errors
     /// Those of `load`, and when a target cannot be used as configured; then nothing is changed.

@@ -30,7 +30,7 @@ pub struct DeadLetter {
     pub exchange: String,
     /// The routing key it was published with first.
     pub routing_key: String,
-    /// Tells this death of the event from any other. A redelivery of the dead letter keeps it.
+    /// Identifies this death: a later one of the same event has another. A redelivery of the dead letter keeps it.
     pub death: String,
     /// Attempts that were made.
     pub attempts: u32,

@@ -86,7 +86,7 @@ async fn a_body_that_is_too_large_for_its_target_is_a_dead_letter() {
     listener.stop().await;
 }
 
-/// Whoever may publish to the retry exchange can claim any number of attempts, and gains nothing.
+/// A publisher to the retry exchange can claim any number of attempts, and gains nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_forged_count_of_attempts_ends_in_the_dead_letters() {
     let virtual_host = virtual_host().await;

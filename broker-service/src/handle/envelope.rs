@@ -253,7 +253,7 @@ mod properties {
         })
     }
 
-    /// An envelope with what belongs into it, and often something that does not.
+    /// An envelope with what belongs in it, and often something that does not.
     fn envelope() -> impl Strategy<Value = String> {
         let more = prop_oneof![
             3 => Just(String::new()),

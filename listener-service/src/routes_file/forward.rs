@@ -10,7 +10,7 @@ use crate::forward::{Forward, Property};
 const HEADERS_MAX: usize = 32;
 const NAME_BYTES_MAX: usize = 64;
 
-/// Headers that say how a request travels, who sends it, what it may do, or how it is to be taken:
+/// Headers that govern transport, identity, permissions, or the reading of a request:
 /// whoever may publish must not say that for the gateway. Where they begin so, and where they are so.
 const PREFIXES: [&str; 13] = [
     "content-",
