@@ -8,7 +8,7 @@ use std::{collections::VecDeque, future::Future, pin::pin, sync::Arc, time::Dura
 
 use budget::Share;
 use lapin::{
-    options::{BasicNackOptions, BasicRejectOptions, QueueDeclareOptions},
+    options::QueueDeclareOptions,
     types::{FieldTable, ShortString},
 };
 use tokio::{
@@ -17,7 +17,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::{
     Backoff, Connection, Delivery, Status,
@@ -27,7 +27,8 @@ use crate::{
     channel::{CLOSE_DEADLINE, Channel, ChannelError, Declarer, call},
     declaration::exclusive_queue,
     incoming::Incoming,
-    intake::{Intake, Taken},
+    intake::Taken,
+    returned::Returned,
     stream::refuse_stream,
     topology::Topology,
 };
@@ -191,12 +192,12 @@ where
         // What waits for a handler. The stream is read all the same, since its end is how RabbitMQ
         // cancels a consumer, whose handlers may all be at work.
         let mut waiting = VecDeque::new();
-        let mut given_back = JoinSet::new();
-        'session: loop {
+        let mut returning = JoinSet::new();
+        loop {
             let permit = tokio::select! {
                 permit = self.permits.clone().acquire_owned(), if !waiting.is_empty() => permit,
-                delivery = incoming.next() => {
-                    let Some((delivery, is_old)) = delivery else {
+                next = incoming.next() => {
+                    let Some((delivery, is_old)) = next else {
                         return Err(cancelled(&channel, incoming.queue()).await);
                     };
                     let delivery = delivery?;
@@ -204,25 +205,26 @@ where
                     let taken = channel.taken(delivery.delivery_tag);
                     let changes = ahead.note(taken.as_ref().map_or(0, Taken::bytes));
                     if changes {
-                        let mut change = pin!(incoming.change(ahead.now()));
-                        loop {
-                            tokio::select! {
-                                changed = &mut change => break changed?,
-                                () = &mut acknowledging => return Err(ChannelError::Panicked),
-                                changed = channel.link_changed() => changed?,
-                                () = self.stop.cancelled() => break 'session,
-                            }
+                        tokio::select! {
+                            changed = channel.while_connected(incoming.change(ahead.now())) => changed?,
+                            () = &mut acknowledging => return Err(ChannelError::Panicked),
+                            () = self.stop.cancelled() => break,
                         }
                         acker.change(ahead.now());
                     }
-                    while given_back.try_join_next().is_some() {}
                     match taken {
                         Some(Taken::LeftOut(bytes)) => {
                             // A new prefetch lets no more of them come than there is room for.
                             let bytes = (!changes && !is_old).then_some(bytes);
+                            let returned = Returned {
+                                queue: self.config.queue.clone(),
+                                raw: delivery.acker,
+                                tag: delivery.delivery_tag,
+                                acker: acker.clone(),
+                            };
                             let room = channel.intake().zip(bytes);
-                            let (queue, acker) = (self.config.queue.clone(), acker.clone());
-                            given_back.spawn(give_back(queue, delivery, acker, channel.id(), room));
+                            while returning.try_join_next().is_some() {}
+                            returning.spawn(returned.once_there_is_room(room, channel.id()));
                         }
                         Some(Taken::Whole(share)) => waiting.push_back((delivery, Some(share))),
                         None => waiting.push_back((delivery, None)),
@@ -243,28 +245,25 @@ where
                 self.handle(delivery, permit, &acker, share);
             }
         }
-        self.status.send_replace(Status::waiting("draining"));
-        let cancel = async {
-            // A cancel would make the next consumer the active one, with an event still in hand
-            // here; the end of the channel gives that back first.
-            if self.config.ordered {
-                return Ok(());
-            }
-            incoming.cancel().await
-        };
-        let finishing = async {
-            let cancelled = timeout(CLOSE_DEADLINE, cancel).await;
-            let all = u32::try_from(self.config.concurrency).unwrap_or(u32::MAX);
-            let _finished = self.permits.acquire_many(all).await;
-            acker.finish();
-            cancelled
-        };
-        let (cancelled, ()) = tokio::join!(finishing, acknowledging);
+        let (answered, ()) = tokio::join!(self.finish(&incoming, &acker), acknowledging);
         // A RabbitMQ that was silent is not asked again; the channel ends with its connection.
-        if cancelled.is_ok() {
+        if answered {
             channel.close().await;
         }
         Ok(())
+    }
+
+    /// Takes no more deliveries, and waits for the handlers at work. Whether RabbitMQ answered.
+    async fn finish(&self, incoming: &Incoming, acker: &Acker) -> bool {
+        self.status.send_replace(Status::waiting("draining"));
+        // A cancel would make the next consumer the active one, with an event still in hand here;
+        // the end of the channel gives that back first.
+        let answered =
+            self.config.ordered || timeout(CLOSE_DEADLINE, incoming.cancel()).await.is_ok();
+        let all = u32::try_from(self.config.concurrency).unwrap_or(u32::MAX);
+        let _finished = self.permits.acquire_many(all).await;
+        acker.finish();
+        answered
     }
 
     async fn subscribe(
@@ -325,30 +324,31 @@ where
         acker: &Arc<Acker>,
         share: Option<Share>,
     ) {
-        let queue = self.config.queue.clone();
-        let handler = self.handler.clone();
-        let acker = acker.clone();
-        let tag = delivery.delivery_tag;
-        let raw = delivery.acker.clone();
-        let read_as = queue.clone();
+        let returned = Returned {
+            queue: self.config.queue.clone(),
+            raw: delivery.acker.clone(),
+            tag: delivery.delivery_tag,
+            acker: acker.clone(),
+        };
+        let (handler, queue) = (self.handler.clone(), self.config.queue.clone());
         // In a box: tokio moves a task's future a few times, and this one is large.
         let handled = Box::pin(async move {
-            let delivery = Delivery::read(&read_as, delivery);
+            let delivery = Delivery::read(&queue, delivery);
             handler(delivery).await
         });
         tokio::spawn(async move {
             match caught(handled).await {
-                Some(Handled::Done) => acker.done(tag),
+                Some(Handled::Done) => returned.acker.done(returned.tag),
                 Some(Handled::Left) => {}
-                Some(Handled::Returned) => reject(&queue, raw, tag, &acker, true).await,
-                Some(Handled::Rejected) => reject(&queue, raw, tag, &acker, false).await,
+                Some(Handled::Returned) => returned.reject(true).await,
+                Some(Handled::Rejected) => returned.reject(false).await,
                 None => {
                     error!(
-                        queue,
+                        queue = returned.queue,
                         "a handler panicked; RabbitMQ gives the event up at its limit of deliveries"
                     );
                     tokio::time::sleep(AFTER_PANIC).await;
-                    reject(&queue, raw, tag, &acker, true).await;
+                    returned.reject(true).await;
                 }
             }
             drop((permit, share));
@@ -365,51 +365,6 @@ async fn cancelled(channel: &Channel, queue: ShortString) -> ChannelError {
     match call(channel.queue_declare(queue, look, FieldTable::default())).await {
         Ok(_there) => ChannelError::TimedOut,
         Err(_gone) => ChannelError::Cancelled,
-    }
-}
-
-/// Gives an event back to its queue, or to its dead letters. The tag stays in hand until that is sent:
-/// no acknowledgement of later ones may be ahead of it.
-async fn reject(queue: &str, raw: lapin::Acker, tag: u64, acker: &Acker, requeue: bool) {
-    // RabbitMQ 4.3 counts a reject against the limit, and no nack.
-    match call(raw.reject(BasicRejectOptions { requeue })).await {
-        Ok(true) => acker.gone(tag),
-        // The channel is gone: RabbitMQ delivers the event once more.
-        Ok(false) => debug!(queue, "too late to give back"),
-        Err(error) => debug!(queue, %error, "could not give back"),
-    }
-}
-
-/// Gives a delivery that came without its body back to its queue; where it awaits room for so many
-/// bytes, once there is some.
-async fn give_back(
-    queue: String,
-    delivery: lapin::message::Delivery,
-    acker: Arc<Acker>,
-    channel: u16,
-    room: Option<(Arc<Intake>, usize)>,
-) {
-    debug!(
-        queue,
-        "a delivery found no room, and goes back to its queue"
-    );
-    metrics::counter!("memory_budget_given_back_total").increment(1);
-    let tag = delivery.delivery_tag;
-    let nack = async || {
-        let options = BasicNackOptions {
-            multiple: false,
-            requeue: true,
-        };
-        match call(delivery.acker.nack(options)).await {
-            Ok(true) => acker.gone(tag),
-            // The channel is gone: RabbitMQ delivers the event once more.
-            Ok(false) => {}
-            Err(error) => debug!(queue, %error, "could not give back"),
-        }
-    };
-    match room {
-        Some((intake, bytes)) => intake.with_room(channel, bytes, nack).await,
-        None => nack().await,
     }
 }
 

@@ -60,12 +60,12 @@ impl Incoming {
 
     /// Has so many sent ahead from now on. It waits for RabbitMQ without a deadline, which would end
     /// the channel, and deliver again what is being handled.
-    pub(crate) async fn change(&mut self, prefetch: u16) -> lapin::Result<()> {
+    pub(crate) async fn change(&mut self, prefetch: u16) -> Result<(), ChannelError> {
         let deliveries = consume(&self.channel, self.queue.clone(), prefetch).await?;
         let old = std::mem::replace(&mut self.deliveries, deliveries);
         let tag = old.tag();
         self.old.push_back(old);
-        cancel(&self.channel, tag).await
+        Ok(cancel(&self.channel, tag).await?)
     }
 
     /// Takes no more deliveries.

@@ -41,6 +41,7 @@ mod publisher;
 mod refusals;
 mod reply_to;
 mod requester;
+mod returned;
 mod schedule;
 mod source;
 mod status;
