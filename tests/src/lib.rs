@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod cgroup;
+mod environment;
 pub mod foreign;
 pub mod gateway;
 pub mod hostile;

@@ -5,16 +5,14 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Output, Stdio},
+    process::Stdio,
     time::Duration,
 };
 
 use tokio::{process::Command, sync::OnceCell, time::timeout};
 
-use crate::OrPanic as _;
+use crate::{OrPanic as _, environment};
 
-/// For making the environment, most of it downloads.
-const MAKE_DEADLINE: Duration = Duration::from_secs(300);
 const RUN_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The interpreter: `TEST_PYTHON`, or the one of `scripts/python-env`, which is called once.
@@ -51,27 +49,10 @@ pub async fn run(program: &str, arguments: &[&str]) -> String {
 }
 
 async fn find() -> PathBuf {
-    if let Some(told) = std::env::var_os("TEST_PYTHON") {
-        return told.into();
+    if let Some(given) = std::env::var_os("TEST_PYTHON") {
+        return given.into();
     }
-    let script = Command::new(root().join("scripts/python-env"))
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = timeout(MAKE_DEADLINE, script)
-        .await
-        .or_panic("scripts/python-env ends in time")
-        .or_panic("scripts/python-env");
-    assert!(
-        status.success(),
-        "no Python for the tests; PYTHON_TESTS=skip make test goes without.\n{}",
-        text(&stderr)
-    );
-    text(&stdout).trim_end().into()
+    environment::make("python-env", "PYTHON_TESTS").await.into()
 }
 
 fn root() -> PathBuf {

@@ -249,26 +249,34 @@ async fn one_huge_one_is_beside_small_ones() {
     routes.listener.end().await;
 }
 
-/// Thousands of entries each, which take many times their bytes.
+/// Thousands of entries each, which take many times their bytes, on three routes: what these would be
+/// sent ahead without a bound in bytes exceeds the limit.
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_are_large() {
-    let routes = Routes::start(&["large", "small"]).await;
+    const LARGE: [&str; 3] = ["a", "b", "c"];
+    let routes = Routes::start(&[LARGE[0], LARGE[1], LARGE[2], "small"]).await;
     let mut headers = FieldTable::default();
     for number in 0..8_000 {
         headers.insert(format!("h{number}").into(), AMQPValue::ShortShortInt(1));
     }
-    routes.sinks["large"].open.send_replace(false);
+    for route in LARGE {
+        routes.sinks[route].open.send_replace(false);
+    }
     let publish = async {
         for number in 0..300 {
-            let id = format!("large-{number}");
-            routes.publish("large", &id, headers.clone(), 1).await;
+            for route in LARGE {
+                let id = format!("{route}-{number}");
+                routes.publish(route, &id, headers.clone(), 1).await;
+            }
         }
     };
     tokio::join!(
         publish,
         routes.small_ones_are_delivered(Duration::from_secs(10)),
     );
-    routes.sinks["large"].open.send_replace(true);
-    routes.arrived("large", 300).await;
+    for route in LARGE {
+        routes.sinks[route].open.send_replace(true);
+        routes.arrived(route, 300).await;
+    }
     routes.listener.end().await;
 }
