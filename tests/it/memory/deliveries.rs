@@ -237,15 +237,17 @@ async fn three_routes_have_many_that_are_fairly_large() {
     routes.listener.end().await;
 }
 
-/// It is larger than what all deliveries may take, so it goes alone.
+/// Each is larger than what all deliveries may take, so it goes alone while their target waits.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_huge_one_is_beside_small_ones() {
     let routes = Routes::start(&["huge", "small"]).await;
+    routes.sinks["huge"].open.send_replace(false);
     tokio::join!(
-        routes.publish_all(&["huge"], 2, part_of(100 * MIB)),
+        routes.publish_all(&["huge"], 7, part_of(80 * MIB)),
         routes.small_ones_are_delivered(Duration::from_secs(5)),
     );
-    routes.arrived("huge", 2).await;
+    routes.sinks["huge"].open.send_replace(true);
+    routes.arrived("huge", 7).await;
     routes.listener.end().await;
 }
 
