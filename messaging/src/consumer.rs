@@ -28,7 +28,7 @@ use crate::{
     declaration::exclusive_queue,
     incoming::Incoming,
     intake::Taken,
-    returned::Returned,
+    returned::{InTurn, Returned},
     stream::refuse_stream,
     topology::Topology,
 };
@@ -193,6 +193,7 @@ where
         // cancels a consumer, whose handlers may all be at work.
         let mut waiting = VecDeque::new();
         let mut returning = JoinSet::new();
+        let in_turn = Arc::<InTurn>::default();
         loop {
             let permit = tokio::select! {
                 permit = self.permits.clone().acquire_owned(), if !waiting.is_empty() => permit,
@@ -214,19 +215,29 @@ where
                     }
                     match taken {
                         Some(Taken::LeftOut(bytes)) => {
-                            // A new prefetch lets no more of them come than there is room for.
-                            let bytes = (!changes && !is_old).then_some(bytes);
                             let returned = Returned {
                                 queue: self.config.queue.clone(),
                                 raw: delivery.acker,
                                 tag: delivery.delivery_tag,
                                 acker: acker.clone(),
                             };
-                            let room = channel.intake().zip(bytes);
+                            let (intake, id) = (channel.intake(), channel.id());
+                            let in_turn = (changes || is_old).then(|| in_turn.clone());
                             while returning.try_join_next().is_some() {}
-                            returning.spawn(returned.once_there_is_room(room, channel.id()));
+                            returning.spawn(async move {
+                                let Some(intake) = intake else { return };
+                                match in_turn {
+                                    Some(others) => others.give_back(&returned, &intake, id, bytes).await,
+                                    None => returned.once_there_is_room(&intake, id, bytes).await,
+                                }
+                            });
                         }
-                        Some(Taken::Whole(share)) => waiting.push_back((delivery, Some(share))),
+                        Some(Taken::Whole(share)) => {
+                            if !is_old {
+                                in_turn.came();
+                            }
+                            waiting.push_back((delivery, Some(share)));
+                        }
                         None => waiting.push_back((delivery, None)),
                     }
                     continue;

@@ -21,6 +21,8 @@ const CONSUMER_PARTS: usize = 4;
 const RESERVE_PARTS: usize = 8;
 /// Headers in memory take so many times the bytes that they came in: each entry is a node of a tree.
 const HEADER_COST: usize = 16;
+/// A delivery that comes again says how often it came (`x-delivery-count`), and so takes more.
+const COUNT_BYTES: usize = 64 * HEADER_COST;
 /// How long room is kept for a delivery that was given back. It may come to another instance.
 const KEPT_FOR: Duration = Duration::from_secs(5);
 
@@ -42,7 +44,7 @@ struct Lane {
     kept: Option<Kept>,
 }
 
-/// Room for the next delivery that fits in.
+/// Room for the next delivery that comes again and fits in.
 #[derive(Debug)]
 struct Kept {
     share: Share,
@@ -83,18 +85,27 @@ impl Intake {
     }
 
     /// Takes the bytes of a delivery with these many in its header frame and its body. `false` where
-    /// there is no room for it: its body is to be left out.
+    /// there is no room for it: its body is to be left out. Room that is kept is for one that comes
+    /// `again`: a new one in its place would make it go back once more.
     ///
     /// A channel may hold as much as is free beside it, so that whoever holds nothing finds room
     /// however many hold much.
-    pub(crate) fn admit(&self, channel: u16, tag: u64, header: usize, body: u64) -> bool {
+    pub(crate) fn admit(
+        &self,
+        channel: u16,
+        tag: u64,
+        again: bool,
+        header: usize,
+        body: u64,
+    ) -> bool {
         let body = usize::try_from(body).unwrap_or(usize::MAX);
         let bytes = header.saturating_mul(HEADER_COST).saturating_add(body);
         let need = self.need(bytes);
         let free = self.free();
         let mut lanes = self.lock();
         let lane = self.lane(&mut lanes, channel);
-        let kept = lane.kept.take_if(|kept| kept.share.bytes() >= need);
+        let fits = |kept: &mut Kept| again && kept.share.bytes() >= need;
+        let kept = lane.kept.take_if(fits);
         let share = match kept {
             Some(Kept { mut share, .. }) => {
                 share.shrink(need);
@@ -128,6 +139,7 @@ impl Intake {
         give_back: impl FnOnce() -> F,
     ) {
         let (sender, used) = oneshot::channel();
+        let bytes = bytes.saturating_add(COUNT_BYTES);
         let share = self.gather(channel, self.need(bytes)).await;
         let kept = Kept {
             share,
@@ -203,17 +215,17 @@ mod tests {
         let intake = intake();
         let admitted = |channel, body| {
             let mut tags = 1..;
-            tags.find(|tag| !intake.admit(channel, *tag, 0, body))
+            tags.find(|tag| !intake.admit(channel, *tag, false, 0, body))
                 .unwrap_or(0)
                 - 1
         };
         assert_eq!(admitted(1, 1_000), 4);
         assert_eq!(admitted(2, 1_000), 2);
         // Others find room all the same.
-        assert!(intake.admit(3, 1, 0, 1_000) && intake.admit(4, 1, 10, 100));
+        assert!(intake.admit(3, 1, false, 0, 1_000) && intake.admit(4, 1, false, 10, 100));
         assert!(matches!(intake.take(1, 5), Some(Taken::LeftOut(1_000))));
         drop(intake.take(1, 1));
-        assert!(intake.admit(5, 1, 0, 1_000));
+        assert!(intake.admit(5, 1, false, 0, 1_000));
         for channel in 1..6 {
             intake.forget(channel);
         }
@@ -223,26 +235,26 @@ mod tests {
     #[test]
     fn what_is_larger_than_all_goes_alone_and_leaves_a_reserve() {
         let intake = intake();
-        assert!(intake.admit(1, 1, usize::MAX, u64::MAX));
-        assert!(!intake.admit(2, 1, 0, u64::MAX));
-        assert!(intake.admit(2, 2, 0, 500));
+        assert!(intake.admit(1, 1, false, usize::MAX, u64::MAX));
+        assert!(!intake.admit(2, 1, false, 0, u64::MAX));
+        assert!(intake.admit(2, 2, false, 0, 500));
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_was_left_out_comes_again_when_there_is_room() {
         let intake = intake();
-        assert!(intake.admit(1, 1, 0, 3_000) && intake.admit(2, 1, 0, 2_000));
-        assert!(!intake.admit(3, 1, 0, 6_000));
+        assert!(intake.admit(1, 1, false, 0, 3_000) && intake.admit(2, 1, false, 0, 2_000));
+        assert!(!intake.admit(3, 1, false, 0, 6_000));
         let held = [intake.take(1, 1), intake.take(2, 1)];
         let waiting = intake.clone();
         let given_back = tokio::spawn(async move {
             let again = waiting.clone();
-            let again = || async move { assert!(again.admit(3, 2, 0, 6_000)) };
+            let again = || async move { assert!(again.admit(3, 2, true, 30, 6_000)) };
             waiting.with_room(3, 6_000, again).await;
         });
         tokio::task::yield_now().await;
         // It gathers what comes free, which nobody takes before it.
-        assert!(!intake.admit(1, 2, 0, 1_500));
+        assert!(!intake.admit(1, 2, false, 0, 1_500));
         drop(held);
         timeout(Duration::from_secs(1), given_back)
             .await

@@ -24,6 +24,8 @@ use tokio::{
 };
 
 const MIB: usize = 1024 * 1024;
+/// A variable of the services.
+const BUDGET: &str = "MEMORY_BUDGET_BYTES";
 /// Between two requests of it.
 const PACE: Duration = Duration::from_millis(20);
 /// Between two attempts of an attacker, also where it is refused at once.
@@ -66,7 +68,9 @@ impl Confined {
         let process = Process::start_by(&cgroup.wrapper(), name, dir, environment).await;
         process.ready().await;
         let metrics = http::get(&process.url("/metrics")).await.text;
-        let total = format!("memory_budget_bytes {}\n", limit() / 6);
+        let budget = environment.iter().find(|(name, _)| *name == BUDGET);
+        let budget = budget.map_or(limit() / 6, |(_, bytes)| bytes.parse().unwrap());
+        let total = format!("memory_budget_bytes {budget}\n");
         assert!(metrics.contains(&total), "{metrics}");
         Self { process, cgroup }
     }

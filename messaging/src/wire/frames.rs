@@ -31,8 +31,8 @@ pub(super) struct Frames {
     state: State,
     /// Where deliveries take their bytes, if they are bounded.
     intake: Option<Arc<Intake>>,
-    /// By channel, the tag of the delivery whose header comes next.
-    delivered: HashMap<u16, u64>,
+    /// By channel, the delivery whose header comes next: its tag, and whether it was delivered before.
+    delivered: HashMap<u16, (u64, bool)>,
     /// By channel, bytes to come of a body that is left out.
     left_out: HashMap<u16, u64>,
 }
@@ -159,8 +159,8 @@ impl Frames {
     /// Notes what a method says of the deliveries of its channel.
     fn note(&mut self, channel: u16, payload: &[u8]) {
         let Some(intake) = &self.intake else { return };
-        if let Some(tag) = method::delivered(payload) {
-            self.delivered.insert(channel, tag);
+        if let Some(delivery) = method::delivered(payload) {
+            self.delivered.insert(channel, delivery);
         } else if method::ends_channel(payload) {
             intake.forget(channel);
             self.delivered.remove(&channel);
@@ -171,14 +171,15 @@ impl Frames {
     /// Takes the bytes of a delivery. Where there is no room the header says that there is no body.
     fn admit(&mut self, head: [u8; HEAD], length: usize, payload: &mut [u8]) {
         let channel = channel(head);
-        let Some((intake, tag)) = self.intake.as_ref().zip(self.delivered.remove(&channel)) else {
+        let delivery = self.delivered.remove(&channel);
+        let Some((intake, (tag, again))) = self.intake.as_ref().zip(delivery) else {
             return;
         };
         let Some(size) = content_header::body_size(payload) else {
             return;
         };
         let body = u64::from_be_bytes(*size);
-        if !intake.admit(channel, tag, length, body) && body > 0 {
+        if !intake.admit(channel, tag, again, length, body) && body > 0 {
             *size = [0; 8];
             self.left_out.insert(channel, body);
         }

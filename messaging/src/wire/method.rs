@@ -64,13 +64,14 @@ pub(super) fn clean(payload: &mut [u8]) {
     }
 }
 
-/// The tag of the delivery that a basic.deliver announces, where this is one.
-pub(super) fn delivered(payload: &[u8]) -> Option<u64> {
+/// The tag of the delivery that a basic.deliver announces, and whether it was delivered before, where
+/// this is one.
+pub(super) fn delivered(payload: &[u8]) -> Option<(u64, bool)> {
     let [0, 60, 0, 60, length, rest @ ..] = payload else {
         return None;
     };
-    let tag = rest.get(usize::from(*length)..)?.first_chunk()?;
-    Some(u64::from_be_bytes(*tag))
+    let (tag, rest) = rest.get(usize::from(*length)..)?.split_first_chunk()?;
+    Some((u64::from_be_bytes(*tag), *rest.first()? & 1 == 1))
 }
 
 /// Whether nothing comes on this channel any more: channel.close, or its channel.close-ok.

@@ -448,7 +448,7 @@ fn a_body_without_room_is_left_out_and_others_come_between() {
     for chunk in [1, 7, 1000, 100_000] {
         let intake = Arc::new(Intake::new(Budget::new(4000)));
         // Somebody holds so much that the first one finds no room.
-        assert!(intake.admit(9, 1, 0, 900));
+        assert!(intake.admit(9, 1, false, 0, 900));
         let frames = Frames::new(Some(131_072), Some(intake.clone()));
         let clean = read(frames, &bytes, chunk);
         let (mut rest, mut bodies, mut heartbeats) = (&clean[..], vec![0; 3], 0);

@@ -18,6 +18,7 @@ use lapin::{
     BasicProperties,
     types::{AMQPValue, FieldTable},
 };
+use serde_json::json;
 use tests::{
     eventually,
     foreign::Foreign,
@@ -25,7 +26,7 @@ use tests::{
 };
 use tokio::{net::TcpListener, sync::watch};
 
-use super::{Confined, MIB, part_of, served};
+use super::{BUDGET, Confined, MIB, part_of, served};
 
 const EXCHANGE: &str = "events.topic.exchange";
 
@@ -97,6 +98,11 @@ struct Routes {
 
 impl Routes {
     async fn start(names: &[&'static str]) -> Self {
+        Self::start_with(names, "", None).await
+    }
+
+    /// Each route with these fields besides, and the listener with so many bytes as its budget.
+    async fn start_with(names: &[&'static str], fields: &str, budget: Option<usize>) -> Self {
         let virtual_host = virtual_host().await;
         let dir = tempfile::tempdir().unwrap();
         let (mut sinks, mut routes) = (HashMap::new(), String::new());
@@ -104,12 +110,12 @@ impl Routes {
             let sink = Sink::start().await;
             routes += &format!(
                 "[[route]]\nname = \"{name}\"\nbindings = [\"{name}.#\"]\ntarget = \"http://{}/\"\n\
-                 timeout_ms = 60000\n",
+                 timeout_ms = 60000\n{fields}",
                 sink.addr
             );
             sinks.insert(*name, sink);
         }
-        let listener = listener(&virtual_host.url, dir.path(), &routes).await;
+        let listener = listener(&virtual_host.url, dir.path(), &routes, budget).await;
         let foreign = Foreign::connect(&virtual_host.url).await;
         Self {
             virtual_host,
@@ -175,14 +181,16 @@ impl Routes {
     }
 }
 
-async fn listener(amqp_url: &str, dir: &Path, routes: &str) -> Confined {
+async fn listener(amqp_url: &str, dir: &Path, routes: &str, budget: Option<usize>) -> Confined {
     let file = dir.join("routes.toml");
     std::fs::write(&file, routes).unwrap();
-    let environment = [
+    let mut environment = vec![
         ("AMQP_URL", amqp_url),
         ("ROUTES_FILE", file.to_str().unwrap()),
         ("DEAD_LETTERS", "queue"),
     ];
+    let budget = budget.map(|bytes| bytes.to_string());
+    environment.extend(budget.as_deref().map(|bytes| (BUDGET, bytes)));
     Confined::start("listener-service", dir, &environment).await
 }
 
@@ -279,6 +287,35 @@ async fn headers_are_large() {
     for route in LARGE {
         routes.sinks[route].open.send_replace(true);
         routes.arrived(route, 300).await;
+    }
+    routes.listener.end().await;
+}
+
+/// What is given back counts against a limit of deliveries, which an operator may have set low. As many
+/// as the prefetch come at one time, and there is room for those of two routes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_low_limit_of_deliveries_makes_no_dead_letters() {
+    const LARGE: [&str; 3] = ["one", "two", "three"];
+    const SMALL: usize = 200;
+    const AHEAD: usize = 16;
+    const ALL: usize = SMALL + 2 * AHEAD;
+    let budget = 4 * MIB;
+    let routes = Routes::start_with(&LARGE, "concurrency = 8\n", Some(budget)).await;
+    let management = &routes.virtual_host.management;
+    let limit = json!({"delivery-limit": 3});
+    management.set_policy("low", "queue", limit).await;
+    routes.publish_all(&LARGE, SMALL, 100).await;
+    for route in LARGE {
+        routes.arrived(route, SMALL).await;
+        routes.sinks[route].open.send_replace(false);
+    }
+    routes.publish_all(&LARGE, AHEAD, 101).await;
+    routes.publish_all(&LARGE, AHEAD, budget * 3 / 8).await;
+    for route in LARGE {
+        routes.sinks[route].open.send_replace(true);
+    }
+    for route in LARGE {
+        routes.arrived(route, ALL).await;
     }
     routes.listener.end().await;
 }
