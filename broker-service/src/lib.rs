@@ -19,7 +19,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{Router, routing::post};
 use messaging::{Connection, Publisher, Requester, topology};
-use service_kit::{readiness::Readiness, server};
+use service_kit::{memory::Memory, readiness::Readiness, server};
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +39,7 @@ struct App {
     authenticator: Authenticator,
     idempotency: Idempotency,
     schemas: Schemas,
+    memory: Memory,
     /// Of the events of batches that are on their way.
     batch_places: Arc<Semaphore>,
 }
@@ -76,6 +77,7 @@ pub async fn run(
         authenticator: Authenticator::new(requester, config.auth_timeout),
         idempotency: Idempotency::new(config.idempotency_window, config.idempotency_keys_max),
         schemas,
+        memory: memory.clone(),
         batch_places: Arc::new(Semaphore::new(events::BATCHES_AT_ONCE)),
     };
     let served = server::serve(

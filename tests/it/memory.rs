@@ -3,6 +3,7 @@
 //! `make test` has a part of the memory that docker-compose.yml gives, and as large a part of the
 //! attackers. `MEMORY_TEST_MIB=512` has all of them.
 
+mod batches;
 mod clients;
 mod deliveries;
 

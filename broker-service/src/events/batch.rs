@@ -28,6 +28,8 @@ use crate::{
 
 /// Most events of a batch.
 const EVENTS_MAX: usize = 1000;
+/// Of the memory budget, for each event beside its bytes: what is made of it, and its result.
+const EVENT_BYTES: usize = 2 * 1024;
 /// Events of one batch that are on their way at one time. Beyond some hundreds RabbitMQ gets no
 /// faster.
 const AT_ONCE: usize = 256;
@@ -51,7 +53,9 @@ pub(super) async fn publish(
         ));
     }
     let trace = Trace::read(headers);
-    let items: Vec<_> = json::parse_array(body, EVENTS_MAX)?
+    let items = json::parse_array(body, EVENTS_MAX)?;
+    let _share = app.memory.take(items.len() * EVENT_BYTES).await?;
+    let items: Vec<_> = items
         .into_iter()
         .map(|item| read(body, item.get().as_bytes(), trace.as_ref()))
         .collect();
