@@ -31,8 +31,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Shared by all connections of one server.
 pub(crate) struct Admission {
     guard: Guard,
-    /// Bodies being read. Apart from `in_flight`, so that slow bodies do not use up its places.
-    reading: Semaphore,
+    /// At work, with their bodies in memory: slow bodies do not use up its places.
     in_flight: Semaphore,
     memory: Memory,
     max_body_bytes: usize,
@@ -51,8 +50,6 @@ impl Admission {
     ) -> Self {
         Self {
             guard,
-            // HTTP/2 puts many requests on one connection, so connections alone do not bound this.
-            reading: Semaphore::new(config.max_connections),
             in_flight: Semaphore::new(config.max_in_flight),
             memory,
             max_body_bytes: config.max_body_bytes,
@@ -70,7 +67,6 @@ impl Admission {
         if body.is_end_stream() {
             return Ok(Read::nothing());
         }
-        let _reading = self.reading.try_acquire().map_err(|_| overloaded())?;
         let large = route.and_then(|route| self.large.get(route.as_str()));
         let limits = Limits {
             bytes_max: large.map_or(self.max_body_bytes, |large| large.bytes_max),
@@ -177,6 +173,6 @@ fn refuse(problem: Problem, body: Body, head: &Parts) -> Response {
     response
 }
 
-fn overloaded() -> Problem {
+pub(crate) fn overloaded() -> Problem {
     Problem::unavailable("too many requests at once", RETRY_AFTER)
 }

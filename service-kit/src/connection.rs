@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderValue, Request, Response, Version, header};
+use axum::response::IntoResponse;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use crate::activity::{Activity, Arriving};
+use crate::admission;
 use crate::config::HttpConfig;
 use crate::descriptors;
 use crate::leaving::Leaving;
@@ -48,6 +50,8 @@ struct Server {
     memory: Memory,
     idle_timeout: Duration,
     places: Arc<Semaphore>,
+    /// Of requests that are not the only one of their connection, as HTTP/2 has them.
+    streams: Arc<Semaphore>,
     /// Ends the connection that has waited for its client the longest.
     make_room: Notify,
     /// Cancelled first: answers ask their clients to close the connection.
@@ -74,6 +78,7 @@ pub(crate) async fn accept(
         places: Arc::new(Semaphore::new(descriptors::connections(
             config.max_connections,
         ))),
+        streams: Arc::new(Semaphore::new(config.max_connections)),
         make_room: Notify::new(),
         stopping: shutdown.clone(),
         closing: CancellationToken::new(),
@@ -147,8 +152,11 @@ async fn serve(
     }
     let activity = Activity::new();
     let end = Arc::new(Notify::new());
-    let service =
-        service_fn(|request| answer(server.clone(), activity.clone(), end.clone(), request));
+    let first = Arc::new(Semaphore::new(1));
+    let service = service_fn(|request| {
+        let request = placed(request, &first, &server.streams);
+        answer(server.clone(), activity.clone(), end.clone(), request)
+    });
     let mut connection = pin!(server.http.serve_connection(TokioIo::new(stream), service));
     let close = async {
         server.closing.cancelled().await;
@@ -179,13 +187,33 @@ async fn serve(
     }
 }
 
+/// A request with its place among those of HTTP/2: each connection has one, and they share the rest.
+/// Where there is none the request is dropped here, and not when its task runs: until then many
+/// thousands of heads would be in memory.
+fn placed(
+    request: Request<Incoming>,
+    first: &Arc<Semaphore>,
+    streams: &Arc<Semaphore>,
+) -> Option<(Request<Incoming>, Option<OwnedSemaphorePermit>)> {
+    if request.version() != Version::HTTP_2 {
+        return Some((request, None));
+    }
+    let place = first.clone().try_acquire_owned();
+    let place = place.or_else(|_taken| streams.clone().try_acquire_owned());
+    Some((request, Some(place.ok()?)))
+}
+
 async fn answer(
     server: Arc<Server>,
     activity: Activity,
     end: Arc<Notify>,
-    request: Request<Incoming>,
+    request: Option<(Request<Incoming>, Option<OwnedSemaphorePermit>)>,
 ) -> Result<Response<Leaving>, Infallible> {
     let in_flight = activity.begin();
+    let Some((request, _place)) = request else {
+        let refusal = admission::overloaded().into_response();
+        return Ok(Leaving::with(refusal, in_flight, &server.memory, &end, true).await);
+    };
     let version = request.version();
     let is_safe = request.method().is_safe();
     let request = request.map(|body| Arriving::new(body, in_flight.clone()));

@@ -6,6 +6,7 @@
 mod batches;
 mod clients;
 mod deliveries;
+mod heads;
 
 use std::{
     env,
