@@ -85,6 +85,19 @@ impl Memory {
         self.budget.total() - self.reserve()
     }
 
+    /// Logs where there is less for one request than a body may have, and what to do.
+    pub(crate) fn warn_of_bodies(&self, bytes_max: usize) {
+        let largest = self.largest();
+        if largest < bytes_max {
+            let enough = bytes_max + bytes_max.div_ceil(RESERVE_PARTS - 1);
+            tracing::warn!(
+                "the memory budget has room for bodies of {largest} bytes: larger ones, up to \
+                 {bytes_max}, are refused with 413; MEMORY_BUDGET_BYTES={enough}, in a process that \
+                 may use about six times as much, takes all"
+            );
+        }
+    }
+
     /// What is left to small requests, whatever large ones hold.
     fn reserve(&self) -> usize {
         self.budget.total() / RESERVE_PARTS

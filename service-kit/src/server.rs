@@ -74,6 +74,8 @@ pub async fn serve(
         router: routes,
         large_bodies,
     } = routes.into();
+    let largest = large_bodies.values().map(|large| large.bytes_max).max();
+    memory.warn_of_bodies(largest.unwrap_or(0).max(config.max_body_bytes));
     let admission = Arc::new(Admission::new(guard, config, memory.clone(), large_bodies));
     let metrics = metrics::install()?;
     let operations =
