@@ -5,6 +5,7 @@
 
 mod batches;
 mod clients;
+mod dead_letters;
 mod deliveries;
 mod heads;
 
