@@ -296,7 +296,7 @@ async fn headers_are_large() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_low_limit_of_deliveries_makes_no_dead_letters() {
     const LARGE: [&str; 3] = ["one", "two", "three"];
-    const SMALL: usize = 200;
+    const SMALL: usize = 40;
     const AHEAD: usize = 16;
     const ALL: usize = SMALL + 2 * AHEAD;
     let budget = 4 * MIB;

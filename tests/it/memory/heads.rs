@@ -1,6 +1,8 @@
 //! Clients whose requests have large heads, come many at one time on a connection, or as HTTP has
 //! them rarely.
 
+use std::future::pending;
+
 use axum::http::StatusCode;
 use bytes::Bytes;
 use serde_json::json;
@@ -11,6 +13,10 @@ use super::{AGAIN, ATTACK, Confined, MIB, attack, logger, part_of, served, store
 
 /// At full size.
 const CLIENTS: usize = 700;
+/// With HTTP/2, at full size: their heads alone are more than the limit.
+const CLIENTS_2: usize = 450;
+/// With pipelines, at full size: fewer than there are places for requests at work.
+const PIPELINES: usize = 200;
 
 /// HTTP/1.1 with so many bytes of headers, whose end does not come.
 fn headers(name: &str, value: usize, bytes: usize) -> String {
@@ -23,7 +29,7 @@ fn headers(name: &str, value: usize, bytes: usize) -> String {
     head
 }
 
-/// HTTP/2 (RFC 9113): on each of 64 streams a request with `bytes` of headers, whose body does not come.
+/// HTTP/2 (RFC 9113): on each of 100 streams a request with `bytes` of headers, whose body does not come.
 fn streams(bytes: usize) -> Bytes {
     let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00".to_vec();
     // Literal fields without indexing (RFC 7541, 6.2.2).
@@ -52,7 +58,7 @@ fn streams(bytes: usize) -> Bytes {
         field(&format!("x{number}"), &[b'x'; 990]);
     }
     const END_HEADERS: u8 = 4;
-    for stream in 0..64_u32 {
+    for stream in 0..100_u32 {
         let length = u32::try_from(block.len()).unwrap().to_be_bytes();
         sent.extend(&length[1..]);
         sent.extend([1, END_HEADERS]);
@@ -70,15 +76,33 @@ async fn heads_whose_end_is_held_back() {
         // Just below what a connection buffers, and many above.
         headers("x-a-", 900, 31 * 1024).into(),
         headers("x", 1, 60 * 1024).into(),
-        streams(14_000),
-        streams(100),
     ] {
         let _attack = attack(logger.process.addr, part_of(CLIENTS), &request);
-        served(ATTACK / 3, async || {
+        served(ATTACK / 2, async || {
             store(&logger.process, "small").await;
             assert!(logger.process.is_ready().await);
         })
         .await;
+    }
+    logger.end().await;
+}
+
+/// All heads are in memory before the first of them is looked at, where nothing bounds them.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_whose_bodies_are_held_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let logger = logger(dir.path()).await;
+    for request in [streams(14_000), streams(100)] {
+        let mut clients = JoinSet::new();
+        for _ in 0..part_of(CLIENTS_2) {
+            let (addr, request) = (logger.process.addr, request.clone());
+            clients.spawn(async move {
+                let mut stream = TcpStream::connect(addr).await.unwrap();
+                let _ = stream.write_all(&request).await;
+                pending::<()>().await;
+            });
+        }
+        served(ATTACK / 2, async || store(&logger.process, "small").await).await;
     }
     logger.end().await;
 }
@@ -94,7 +118,7 @@ async fn pipelines_whose_answers_nobody_reads() {
         store(&logger.process, &"x".repeat(MIB - 1000)).await;
     }
     for request in [page.repeat(3_000), event.repeat(3_000)] {
-        let _attack = attack(logger.process.addr, part_of(CLIENTS), &request.into());
+        let _attack = attack(logger.process.addr, part_of(PIPELINES), &request.into());
         served(ATTACK / 2, async || {
             store(&logger.process, "small").await;
             assert!(logger.process.is_ready().await);
