@@ -71,9 +71,9 @@ pub(crate) async fn post_cloud_events(
         BATCH if is_utf8 => return Box::pin(batch::publish(&app, &headers, &body)).await,
         STRUCTURED if is_utf8 => cloud_event::read_structured(&body, &body)?,
         // Another format or charset is no data of a binary event.
-        other if structured::is_event(other) => return Err(no_mode(other)),
+        other if structured::is_event(other) => return Err(no_mode(content_type)),
         _ if binary::is_binary(&headers) => cloud_event::read_binary(&headers, body)?,
-        other => return Err(no_mode(other)),
+        _ => return Err(no_mode(content_type)),
     };
     publication
         .publish(&app, &headers, Accepted::Published)
@@ -121,14 +121,16 @@ fn content_type(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
     }
 }
 
-fn no_mode(essence: &str) -> Problem {
-    let sent = match essence {
-        "" => "the Content-Type is missing".to_owned(),
-        FORM => "this is a form, as curl -d sends it".to_owned(),
-        other => format!("the Content-Type is {}", json::shown(other)),
+fn no_mode(content_type: Option<&str>) -> Problem {
+    let sent = match content_type {
+        None => "the Content-Type is missing".to_owned(),
+        Some(form) if media_type::essence(form).eq_ignore_ascii_case(FORM) => {
+            "this is a form, as curl -d sends it".to_owned()
+        }
+        Some(other) => format!("the Content-Type is {}", json::shown(other)),
     };
     Problem::unsupported_media_type(format!(
-        "{sent}: send a CloudEvent as {STRUCTURED} (structured), several as {BATCH} (batch), or one with \
-         its attributes as ce- headers (binary); data alone goes to POST /events/{{type}}"
+        "{sent}: send a CloudEvent as {STRUCTURED} (structured), several as {BATCH} (batch), both in UTF-8, \
+         or one with its attributes as ce- headers (binary); data alone goes to POST /events/{{type}}"
     ))
 }

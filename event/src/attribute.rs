@@ -34,7 +34,8 @@ pub fn check(name: &str, value: &str) -> Result<(), Invalid> {
         return Err(wrong(name, "holds a control character or a noncharacter"));
     }
     let reason = match name {
-        "id" if value.is_empty() || value.len() > Event::MAX_ID_BYTES => "must have 1 to 255 bytes",
+        "id" if value.trim().is_empty() => "must be more than spaces",
+        "id" if value.len() > Event::MAX_ID_BYTES => "must have at most 255 bytes",
         "type" | "subject" if value.is_empty() => "must not be empty",
         "source" if !is_uri_reference(value) => "must be a URI-reference, and not empty",
         "dataschema" if !is_uri(value) => "must be a URI with a scheme",
@@ -160,7 +161,11 @@ mod tests {
     #[test]
     fn ids_and_media_types_fit_amqp() {
         let longest = "i".repeat(255);
-        all("id", &["1", "a b", &longest], &["", &"i".repeat(256)]);
+        all(
+            "id",
+            &["1", "a b", &longest],
+            &["", " ", "\u{2003}", &"i".repeat(256)],
+        );
         all(
             "datacontenttype",
             &["text/plain"],

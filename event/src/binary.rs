@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use percent_encoding::utf8_percent_encode;
 
 use crate::{
-    Attributes, Event, Invalid, attribute, attributes, header_text, json, media_type, trace,
+    Attributes, Event, Invalid, attribute, attributes, header_text, json, media_type, trace::Trace,
 };
 
 /// The header with the event's id.
@@ -30,10 +30,11 @@ pub fn read(headers: &HeaderMap, body: Bytes) -> Result<Event, Invalid> {
     let mut attributes = read_attributes(headers)?;
     if let Some(value) = headers.get(header::CONTENT_TYPE) {
         let text = value.to_str().map_err(|_| not_text(CONTENT_TYPE))?;
-        if media_type::is_json(text) && !body.is_empty() {
-            json::check(&body)?;
-        }
         attributes.insert(CONTENT_TYPE.to_owned(), text.to_owned());
+    }
+    let content_type = attributes.get(CONTENT_TYPE).map(String::as_str);
+    if content_type.is_some_and(media_type::is_json) && !body.is_empty() {
+        json::check(&body)?;
     }
     attributes::into_event(attributes, body)
 }
@@ -49,11 +50,19 @@ pub fn read_attributes(headers: &HeaderMap) -> Result<Attributes, Invalid> {
         let Some(name) = header.as_str().strip_prefix(PREFIX) else {
             continue;
         };
-        if name == CONTENT_TYPE {
-            return Err(attribute::wrong(name, "is the header Content-Type here"));
-        }
         let text = match name {
-            "source" | "dataschema" if !all_encoded => uri(name, value),
+            // Some SDKs write it beside the header that stands for it.
+            CONTENT_TYPE
+                if headers
+                    .get(header::CONTENT_TYPE)
+                    .is_some_and(|other| other != value) =>
+            {
+                return Err(attribute::wrong(
+                    name,
+                    "differs from the header Content-Type",
+                ));
+            }
+            "source" | "dataschema" | "dataref" if !all_encoded => uri(value),
             _ => header_text::decode(value),
         };
         let text = text.ok_or_else(|| not_text(name))?;
@@ -66,12 +75,12 @@ pub fn read_attributes(headers: &HeaderMap) -> Result<Attributes, Invalid> {
 
 /// Many SDKs do not encode, and a URI has percent signs of its own. So it is decoded only where all
 /// of them are encoded ones and a URI comes out: one valid URI never becomes another.
-fn uri(name: &str, value: &HeaderValue) -> Option<String> {
+fn uri(value: &HeaderValue) -> Option<String> {
     let raw = header_text::raw(value)?;
     let percents = raw.matches('%').count();
     if percents > 0 && percents == raw.matches("%25").count() {
         let decoded = raw.replace("%25", "%");
-        if attribute::check(name, &decoded).is_ok() {
+        if attribute::is_uri_reference(&decoded) {
             return Some(decoded);
         }
     }
@@ -162,12 +171,15 @@ impl Values {
         self.names.push((name, self.buffer.len()));
     }
 
-    /// Under their plain names: that is where tracing libraries look.
+    /// Under their plain names, and not encoded: that is where and how tracing libraries read them.
     fn add_trace(&mut self, event: &Event) {
-        for name in [trace::TRACEPARENT, trace::TRACESTATE] {
-            if let Some(value) = event.extensions.get(name) {
-                self.add(HeaderName::from_static(name), value);
-            }
+        let Some(trace) = Trace::of(event) else {
+            return;
+        };
+        for (name, value) in trace.headers() {
+            self.buffer.extend_from_slice(value.as_bytes());
+            self.names
+                .push((HeaderName::from_static(name), self.buffer.len()));
         }
     }
 
@@ -190,6 +202,8 @@ impl Values {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     fn headers(extra: &[(&'static str, &[u8])]) -> HeaderMap {
         let mut headers = HeaderMap::new();
@@ -257,7 +271,7 @@ mod tests {
             ("ce-time", b"now"),
             ("ce-dataschema", b"x"),
             ("ce-bad-name", b"x"),
-            ("ce-datacontenttype", b"a/b"),
+            ("ce-datacontenttype", b"json"),
             ("ce-data", b"x"),
         ];
         for (name, value) in cases {
@@ -285,6 +299,23 @@ mod tests {
         assert_eq!(none.content_type, None);
         let other = headers(&[("content-type", b"application/json; charset=utf-16")]);
         assert!(read(&other, Bytes::from_static(b"\xff\xfe")).is_ok());
+        let both = |attribute: &'static [u8]| {
+            headers(&[
+                ("content-type", b"application/json"),
+                ("ce-datacontenttype", attribute),
+            ])
+        };
+        assert!(
+            refusal(&both(b"text/plain"), b"{}")
+                .to_string()
+                .contains("differs")
+        );
+        let only = headers(&[("ce-datacontenttype", b"application/json")]);
+        for headers in [both(b"application/json"), only] {
+            let event = read(&headers, Bytes::from_static(b"{}")).unwrap();
+            assert_eq!(event.content_type.as_deref(), Some("application/json"));
+            assert!(read(&headers, Bytes::from_static(b"{")).is_err());
+        }
         let wrong = headers(&[("content-type", b"json")]);
         assert!(
             refusal(&wrong, b"{}")
@@ -309,6 +340,12 @@ mod tests {
             let read = read(&headers(&[("ce-source", sent.as_bytes())]), Bytes::new());
             assert_eq!(read.unwrap().source, expected, "{sent}");
         }
+        let dataref = "https://b.example/o%2Fk%20x?sig=a%2Bb%3D";
+        let read = read(
+            &headers(&[("ce-dataref", dataref.as_bytes())]),
+            Bytes::new(),
+        );
+        assert_eq!(read.unwrap().extensions["dataref"], dataref);
         // This suite encodes all, also of what is no URI.
         let ours = headers(&[("ce-source", b"amqp:%C3%A9%20x"), ("x-gw-attempt", b"1")]);
         assert_eq!(read_attributes(&ours).unwrap()["source"], "amqp:\u{e9} x");
@@ -338,7 +375,8 @@ mod tests {
             ("tenant", "blue"),
             ("bad name", "x"),
             ("ID", "x"),
-            ("tracestate", "a=1"),
+            ("traceparent", PARENT),
+            ("tracestate", "a=\"1%\", b=2"),
         ] {
             event.extensions.insert(name.to_owned(), value.to_owned());
         }
@@ -347,8 +385,9 @@ mod tests {
         assert_eq!(headers["ce-type"], "order.placed");
         assert_eq!(headers["ce-source"], "/shop");
         assert_eq!(headers["ce-tenant"], "blue");
-        assert_eq!(headers["tracestate"], "a=1");
-        assert_eq!(headers["ce-tracestate"], "a=1");
+        assert_eq!(headers["traceparent"], PARENT);
+        assert_eq!(headers["tracestate"], "a=\"1%\", b=2");
+        assert_eq!(headers["ce-tracestate"], "a=%221%25%22,%20b=2");
         assert_eq!(headers["content-type"], "application/json");
         assert_eq!(headers["content-encoding"], "gzip, br");
         assert_eq!(
@@ -357,7 +396,13 @@ mod tests {
         );
         assert!(headers.keys().all(|name| !name.as_str().contains("bad")));
         event.content_type = None;
-        assert!(!write(&event).contains_key("content-type"));
+        let parent = event.extensions.get_mut("traceparent").unwrap();
+        *parent = "no trace".to_owned();
+        let headers = write(&event);
+        assert_eq!(headers["ce-traceparent"], "no%20trace");
+        for name in ["content-type", "traceparent", "tracestate"] {
+            assert!(!headers.contains_key(name), "{name}");
+        }
     }
 
     #[test]

@@ -4,30 +4,39 @@ use std::io::Read;
 
 use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 
-/// Codings that are passed on. What else stands in AMQP's `content_encoding` is no compression: Celery
-/// writes the charset there, for instance.
-const CODINGS: [&str; 7] = [
+/// Codings that are passed on: those of HTTP, and what else message producers compress with.
+const CODINGS: [&str; 15] = [
     "gzip",
     "x-gzip",
     "deflate",
+    "zlib",
     "compress",
     "x-compress",
     "br",
+    "brotli",
     "zstd",
+    "bzip2",
+    "x-bzip2",
+    "lz4",
+    "snappy",
+    "lzma",
+    "xz",
 ];
-/// Data that was compressed more often is nobody's.
-const CODINGS_MAX: usize = 4;
+/// Data that was compressed more often is not decompressed.
+const DECODED_MAX: usize = 4;
 
-/// The compression codings in a list such as `gzip, br`, in small letters; `None` where something
-/// else is named, or nothing.
+/// The compression codings in a list such as `gzip, br`, in small letters; `None` where there are none.
+///
+/// What else stands in AMQP's `content_encoding` is left out: Celery writes the charset there, and Spring
+/// AMQP puts it behind the coding, as `gzip, UTF-8` or `gzip:UTF-8`.
 pub fn codings(text: &str) -> Option<String> {
     let names: Vec<_> = text
-        .split(',')
-        .map(|name| name.trim().to_ascii_lowercase())
-        .filter(|name| !name.is_empty() && name != "identity")
+        .split([',', ':'])
+        .map(|name| name.split(';').next().unwrap_or_default().trim())
+        .map(str::to_ascii_lowercase)
+        .filter(|name| CODINGS.contains(&name.as_str()))
         .collect();
-    let known = names.iter().all(|name| CODINGS.contains(&name.as_str()));
-    (known && (1..=CODINGS_MAX).contains(&names.len())).then(|| names.join(", "))
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 /// Why compressed data cannot be read.
@@ -49,12 +58,15 @@ pub enum Undecoded {
 /// # Errors
 /// See [`Undecoded`]. No more than `bytes_max` bytes are ever decompressed, of each coding.
 pub fn decode(codings: &str, data: &[u8], bytes_max: usize) -> Result<Vec<u8>, Undecoded> {
+    if codings.split(',').count() > DECODED_MAX {
+        return Err(Undecoded::Unknown(codings.to_owned()));
+    }
     let mut decoded: Option<Vec<u8>> = None;
     for coding in codings.rsplit(',').map(str::trim) {
         let data = decoded.as_deref().unwrap_or(data);
         decoded = Some(match coding {
             "gzip" | "x-gzip" => gunzip(data, bytes_max)?,
-            "deflate" => match inflate(data, bytes_max) {
+            "deflate" | "zlib" => match inflate(data, bytes_max) {
                 // What some senders call deflate has no frame of zlib around it.
                 Err(Undecoded::Broken) => read(DeflateDecoder::new(data), bytes_max)?,
                 inflated => inflated?,
@@ -167,7 +179,8 @@ mod tests {
                 "{codings} {data:?}"
             );
         }
-        for unknown in ["br", "zstd", "compress", "gzip, br"] {
+        let often = "gzip, ".repeat(4) + "gzip";
+        for unknown in ["br", "zstd", "compress", "gzip, br", &often] {
             let Err(Undecoded::Unknown(_)) = decode(unknown, &packed, BYTES_MAX) else {
                 panic!("{unknown}");
             };
@@ -205,9 +218,17 @@ mod tests {
             ("identity", None),
             ("utf-8", None),
             ("binary", None),
-            ("gzip, utf-8", None),
+            ("gzip, UTF-8", Some("gzip")),
+            ("gzip:UTF-8", Some("gzip")),
+            ("gzip;q=1", Some("gzip")),
+            ("lz4", Some("lz4")),
+            ("gzip, snappy", Some("gzip, snappy")),
+            ("utf-8, binary", None),
             ("", None),
-            ("gzip,gzip,gzip,gzip,gzip", None),
+            (
+                "gzip,gzip,gzip,gzip,gzip",
+                Some("gzip, gzip, gzip, gzip, gzip"),
+            ),
         ] {
             assert_eq!(codings(text).as_deref(), expected, "{text}");
         }

@@ -27,7 +27,16 @@ fn parse_object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Invalid> {
     if text.trim_ascii_start().starts_with('[') {
         return Err(Invalid::new("the body is not a JSON object"));
     }
-    serde_json::from_str(text).map_err(|error| Invalid::new(describe(&error)))
+    serde_json::from_str(text).map_err(|error| {
+        // Of a value where another type is expected serde_json also says that it is no JSON.
+        let is_json = error.classify() == Category::Syntax
+            && serde_json::from_str::<IgnoredAny>(text).is_ok();
+        if is_json {
+            let (line, column) = (error.line(), error.column());
+            return Invalid::new(format!("wrong type, line {line} column {column}"));
+        }
+        Invalid::new(describe(&error))
+    })
 }
 
 /// Refused unless a body is JSON, of whatever kind. Nothing is kept of it, numbers of any size are fine.

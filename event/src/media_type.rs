@@ -48,7 +48,8 @@ pub fn is_utf8(text: &str) -> bool {
     parameters.all(|parameter| match parameter.split_once('=') {
         Some((name, value)) if name.eq_ignore_ascii_case("charset") => {
             let value = value.trim_matches('"');
-            ["utf-8", "us-ascii"]
+            // The second one is not registered, and common.
+            ["utf-8", "utf8", "us-ascii"]
                 .iter()
                 .any(|charset| value.eq_ignore_ascii_case(charset))
         }
@@ -104,7 +105,7 @@ mod tests {
     #[test]
     fn text_is_utf8_unless_a_charset_says_otherwise() {
         assert!(is_utf8("text/plain") && is_utf8("text/plain; Charset=\"UTF-8\""));
-        assert!(is_utf8("text/plain;charset=us-ascii;x=y"));
+        assert!(is_utf8("text/plain;charset=us-ascii;x=y") && is_utf8("text/plain; charset=UTF8"));
         assert!(!is_utf8("text/plain; x=y; charset=iso-8859-1"));
     }
 }

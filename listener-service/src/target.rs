@@ -279,9 +279,10 @@ mod tests {
         let key = "order.placed".parse().unwrap();
         let mut event = Event::new(&key, "/shop", "application/json", Bytes::from_static(b"{}"));
         event.id = "a b".to_owned();
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         event
             .extensions
-            .insert("traceparent".to_owned(), "00-1-2-01".to_owned());
+            .insert("traceparent".to_owned(), parent.to_owned());
         let (headers, body) = request(&event, Mode::Binary);
         assert_eq!(
             (&headers["ce-id"], &body[..]),
@@ -289,7 +290,7 @@ mod tests {
         );
         let (headers, body) = request(&event, Mode::Structured);
         assert_eq!(headers["idempotency-key"], "a%20b");
-        assert_eq!(headers["traceparent"], "00-1-2-01");
+        assert_eq!(headers["traceparent"], parent);
         assert_eq!(headers["content-type"], STRUCTURED);
         assert!(headers.keys().all(|name| !name.as_str().starts_with("ce-")));
         assert_eq!(structured::read(&body, &body).unwrap(), event);

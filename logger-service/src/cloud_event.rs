@@ -1,16 +1,41 @@
-//! A delivered event: CloudEvents 1.0 in HTTP binary mode. The attributes are headers with the
-//! prefix `ce-`, the body is the data.
+//! A delivered event: CloudEvents 1.0 over HTTP. In binary mode the attributes are headers with the
+//! prefix `ce-` and the body is the data; in structured mode the body has both.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::Bytes;
 use event::trace::{TRACEPARENT, TRACESTATE};
-use event::{Attributes, Invalid, binary, coding, header_text, time};
+use event::{Attributes, Invalid, binary, coding, header_text, structured, time};
 use jiff::Timestamp;
 use service_kit::json::check_encoding;
 use service_kit::problem::Problem;
 
 use crate::decoded::Decoded;
 use crate::event::{Data, Event, check_id, check_text, name_in};
+
+/// The attribute by which this suite says how the data of a structured event is compressed.
+const CONTENT_ENCODING: &str = "datacontentencoding";
+
+/// Whether these headers announce an event in structured mode.
+pub(crate) fn is_structured(headers: &HeaderMap) -> bool {
+    let value = headers.get(header::CONTENT_TYPE);
+    let text = value.and_then(|value| value.to_str().ok());
+    text.is_some_and(structured::is_structured)
+}
+
+/// Reads an event in structured mode; every fault is a 400 that names the attribute.
+pub(crate) fn read_structured(
+    headers: &HeaderMap,
+    body: &Bytes,
+    received_at: Timestamp,
+) -> Result<Event, Problem> {
+    check_encoding(headers)?;
+    let mut event = structured::read(body, body).map_err(refused)?;
+    let coding = event.extensions.remove(CONTENT_ENCODING);
+    event.content_encoding = coding.as_deref().and_then(coding::codings);
+    let time = event.time.take();
+    check_id("the attribute id", &event.id)?;
+    stored(event, time, received_at)
+}
 
 /// Reads a delivered event; every fault is a 400 that names the attribute. Of any producer, so an
 /// attribute need only be storable.
@@ -35,10 +60,7 @@ pub(crate) fn read(
     if let Some(subject) = &subject {
         check_text("the attribute subject", subject)?;
     }
-    let time_us = attributes
-        .remove("time")
-        .map(|time| parse_time(&time))
-        .transpose()?;
+    let time = attributes.remove("time");
     // The attribute, if there is one, is the trace in which the event was made.
     if !attributes.contains_key(TRACEPARENT) {
         for name in [TRACEPARENT, TRACESTATE] {
@@ -48,14 +70,49 @@ pub(crate) fn read(
             }
         }
     }
-    let content_type = content_type(headers)?;
-    let content_encoding = content_encoding(headers)?;
+    let declared = attributes.remove("datacontenttype");
+    let event = event::Event {
+        id,
+        event_type,
+        source,
+        subject,
+        time: None,
+        content_type: content_type(headers)?.or(declared),
+        content_encoding: content_encoding(headers)?,
+        extensions: attributes,
+        data: body.clone(),
+    };
+    stored(event, time, received_at)
+}
+
+fn stored(
+    event: event::Event,
+    time: Option<String>,
+    received_at: Timestamp,
+) -> Result<Event, Problem> {
+    let event::Event {
+        id,
+        event_type,
+        source,
+        subject,
+        content_type,
+        content_encoding,
+        extensions: mut attributes,
+        data: body,
+        ..
+    } = event;
+    let mut time_us = time.as_deref().map(parse_time).transpose()?;
+    if time_us.is_some_and(|time_us| time::from_microseconds(time_us).is_none()) {
+        // In UTC it is in a year before 0 or after 9999, and cannot be shown.
+        attributes.extend(time.map(|time| ("time".to_owned(), time)));
+        time_us = None;
+    }
     let (data, decoded) = match &content_encoding {
         Some(codings) => (
             Data::Bytes(body.to_vec()),
-            Some(Decoded::new(codings, body)),
+            Some(Decoded::new(codings, &body)),
         ),
-        None => (Data::new(body), None),
+        None => (Data::new(&body), None),
     };
     let text = match (&decoded, &data) {
         (Some(Decoded::Text(text)), _) | (None, Data::Text(text)) => Some(text.as_str()),

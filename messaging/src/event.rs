@@ -26,13 +26,19 @@ use crate::{
 };
 
 const WRITTEN_PREFIX: &str = "cloudEvents_";
-/// Those of the binding (3.1.3.1), and those of Knative. With the header of the id, which every
-/// event has: it says which prefix counts for the whole message.
-const READ_PREFIXES: [(&str, &str); 4] = [
-    (WRITTEN_PREFIX, "cloudEvents_id"),
-    ("cloudEvents:", "cloudEvents:id"),
-    ("ce-", "ce-id"),
-    ("ce_", "ce_id"),
+/// Those of the binding (3.1.3.1), and those of Knative. With the headers of which every event has one
+/// at least: they say which prefix counts for the whole message.
+const READ_PREFIXES: [(&str, [&str; 2]); 4] = [
+    (
+        WRITTEN_PREFIX,
+        ["cloudEvents_id", "cloudEvents_specversion"],
+    ),
+    (
+        "cloudEvents:",
+        ["cloudEvents:id", "cloudEvents:specversion"],
+    ),
+    ("ce-", ["ce-id", "ce-specversion"]),
+    ("ce_", ["ce_id", "ce_specversion"]),
 ];
 const SPEC_VERSION: &str = "1.0";
 
@@ -225,11 +231,14 @@ pub(crate) fn is_attribute(prefix: Option<&str>, header: &str, value: &AMQPValue
 
 /// The prefix of the attributes of a message; the first one found counts.
 pub(crate) fn attribute_prefix(headers: &FieldTable) -> Option<&'static str> {
-    let found = READ_PREFIXES.into_iter().find(|(_, id)| {
-        let value = headers.inner().get(*id);
-        value.and_then(canonical).is_some()
-    });
-    found.map(|(prefix, _)| prefix)
+    let is_text = |name: &str| headers.inner().get(name).and_then(canonical).is_some();
+    let found = |at: usize| {
+        READ_PREFIXES
+            .into_iter()
+            .find(|(_, names)| is_text(names[at]))
+    };
+    // An id says more: another program may have added a version.
+    found(0).or_else(|| found(1)).map(|(prefix, _)| prefix)
 }
 
 /// The CloudEvents attributes of a message, those that are empty left out.
@@ -268,7 +277,13 @@ fn attributes(headers: &FieldTable) -> Attributes {
             "type" => attributes.event_type = present(),
             "source" => attributes.source = present(),
             "subject" => attributes.subject = present(),
-            "time" => attributes.time = present(),
+            "time" => {
+                let number = integer_of(raw).and_then(|number| u64::try_from(number).ok());
+                attributes.time = match number {
+                    Some(number) => rfc3339(number),
+                    None => present(),
+                }
+            }
             "datacontenttype" => {
                 attributes.content_type = present().filter(|text| is_media_type(text));
             }
@@ -301,21 +316,32 @@ pub(crate) fn canonical(value: &AMQPValue) -> Option<String> {
     }
 }
 
-/// A decimal number (AMQP 0-9-1, 4.2.5.5). More places than any 32 bits need are a mistake.
+/// A decimal number (AMQP 0-9-1, 4.2.5.5), signed as RabbitMQ and its clients have it. More places than
+/// any 32 bits need are a mistake.
 fn decimal(scale: u8, value: u32) -> Option<String> {
     const PLACES_MAX: u8 = 20;
+    let value = value.cast_signed();
     if scale == 0 || scale > PLACES_MAX {
         return (scale == 0).then(|| value.to_string());
     }
     let places = usize::from(scale);
-    let digits = format!("{value:0>width$}", width = places + 1);
+    let sign = if value < 0 { "-" } else { "" };
+    let digits = format!("{:0>width$}", value.unsigned_abs(), width = places + 1);
     let (whole, fraction) = digits.split_at(digits.len() - places);
-    Some(format!("{whole}.{fraction}"))
+    Some(format!("{sign}{whole}.{fraction}"))
 }
 
-fn rfc3339(unix_seconds: u64) -> Option<String> {
-    let seconds = i64::try_from(unix_seconds).ok()?;
-    time::from_microseconds(seconds.checked_mul(1_000_000)?)
+/// A time since 1970 in seconds, as AMQP has it, or in milliseconds, as some clients write it: these are
+/// beyond the year 9999 if they are read as seconds.
+fn rfc3339(since_1970: u64) -> Option<String> {
+    const YEAR_10000: i64 = 253_402_300_800;
+    let since_1970 = i64::try_from(since_1970).ok()?;
+    let unit = if since_1970 < YEAR_10000 {
+        1_000_000
+    } else {
+        1_000
+    };
+    time::from_microseconds(since_1970.checked_mul(unit)?)
 }
 
 #[cfg(test)]
@@ -568,11 +594,74 @@ mod tests {
         for (property, expected) in [
             ("gzip", Some("gzip")),
             ("GZIP, br", Some("gzip, br")),
+            ("gzip, UTF-8", Some("gzip")),
             ("utf-8", None),
         ] {
             let properties = BasicProperties::default().with_content_encoding(property.into());
             let event = read("x", "key", &properties, Bytes::new());
             assert_eq!(event.content_encoding.as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn decimals_have_a_sign() {
+        for (scale, value, expected) in [
+            (2, -1250, Some("-12.50")),
+            (2, 5, Some("0.05")),
+            (3, -5, Some("-0.005")),
+            (0, -7, Some("-7")),
+            (21, 7, None),
+        ] {
+            assert_eq!(
+                decimal(scale, i32::cast_unsigned(value)).as_deref(),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn a_time_may_be_a_number_of_seconds_or_of_milliseconds() {
+        for (raw, expected) in [
+            (
+                AMQPValue::LongLongInt(1_767_303_245_678),
+                Some("2026-01-01T21:34:05.678Z"),
+            ),
+            (
+                AMQPValue::LongInt(1_767_303_245),
+                Some("2026-01-01T21:34:05Z"),
+            ),
+            (
+                AMQPValue::Timestamp(1_767_303_245_678),
+                Some("2026-01-01T21:34:05.678Z"),
+            ),
+            (AMQPValue::LongLongInt(-1), Some("-1")),
+            (AMQPValue::LongLongInt(i64::MAX), None),
+        ] {
+            let mut table = FieldTable::default();
+            table.insert("cloudEvents_id".into(), AMQPValue::LongString("1".into()));
+            table.insert("cloudEvents_time".into(), raw);
+            let properties = BasicProperties::default().with_headers(table);
+            let event = read("x", "key", &properties, Bytes::new());
+            assert_eq!(event.time.as_deref(), expected);
+        }
+        let properties = BasicProperties::default().with_timestamp(1_767_303_245_678);
+        let event = read("x", "key", &properties, Bytes::new());
+        assert_eq!(event.time.as_deref(), Some("2026-01-01T21:34:05.678Z"));
+    }
+
+    #[test]
+    fn attributes_without_an_id_count_by_their_version() {
+        for prefix in ["cloudEvents_", "cloudEvents:", "ce-", "ce_"] {
+            let mut headers = Headers::new();
+            for (name, value) in [("specversion", "1.0"), ("type", "a.b"), ("tenant", "blue")] {
+                headers.insert_text(&format!("{prefix}{name}"), value);
+            }
+            let properties = BasicProperties::default()
+                .with_headers(headers.into_table())
+                .with_message_id("m".into());
+            let event = read("x", "key", &properties, Bytes::new());
+            assert_eq!((event.id.as_str(), event.event_type.as_str()), ("m", "a.b"));
+            assert_eq!(event.extensions["tenant"], "blue");
         }
     }
 

@@ -69,8 +69,8 @@ pub fn shown(content_type: &str) -> &str {
 
 /// 415 for a compressed body: it would pass every limit here and burst at its receiver.
 pub fn check_encoding(headers: &HeaderMap) -> Result<(), Problem> {
-    let encoding = headers.get(header::CONTENT_ENCODING);
-    if encoding.is_none_or(|value| value.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    if encodings.all(|value| value.as_bytes().eq_ignore_ascii_case(b"identity")) {
         return Ok(());
     }
     // RFC 9110 section 15.5.16 asks for this header in the answer.
@@ -338,5 +338,7 @@ mod tests {
             HeaderValue::from_static("identity"),
         );
         check_headers(&headers).unwrap();
+        headers.append(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert_eq!(check_headers(&headers).unwrap_err().status(), 415);
     }
 }

@@ -32,6 +32,7 @@ macro_rules! on_both_databases {
 
 on_both_databases! {
     log::a_delivered_event_is_given_back_as_it_came,
+    log::a_structured_event_is_stored_as_what_it_holds,
     log::a_plain_entry_needs_no_cloudevents,
     log::any_body_is_kept,
     log::texts_of_any_kind_are_kept,

@@ -4,7 +4,7 @@
 use axum::{http::StatusCode, response::IntoResponse as _};
 use lapin::{
     BasicProperties,
-    types::{AMQPValue, FieldTable},
+    types::{AMQPValue, DecimalValue, FieldTable},
 };
 use serde_json::Value;
 use tests::{
@@ -146,6 +146,9 @@ async fn compression_is_named_and_nothing_is_invented() {
         vec![
             (with("gzip"), &b"\x1f\x8b"[..]),
             (with("GZIP,br"), b"x"),
+            (with("gzip, UTF-8"), b"x"), // Spring AMQP
+            (with("gzip:UTF-8"), b"x"),  // its versions before 2.2.12
+            (with("lz4"), b"x"),
             (with("utf-8"), b"{}"),
             (BasicProperties::default(), b"x"),
             (BasicProperties::default(), b""),
@@ -163,12 +166,65 @@ async fn compression_is_named_and_nothing_is_invented() {
             ("gzip", json),
             ("gzip", json),
             ("gzip, br", json),
+            ("gzip", json),
+            ("gzip", json),
+            ("lz4", json),
             ("", json),
             ("", ""),
             ("", "")
         ]
     );
-    assert_eq!(received[5].header("content-length"), "0");
+    assert_eq!(received[8].header("content-length"), "0");
+}
+
+/// As Python's SDK writes the time, pika a decimal, and AMQP 1.0 clients an event without a header of its id.
+#[tokio::test(flavor = "multi_thread")]
+async fn attributes_are_read_as_libraries_write_them() {
+    let decimal = DecimalValue {
+        scale: 2,
+        value: (-1250_i32).cast_unsigned(),
+    };
+    let python = headers(&[
+        ("cloudEvents_id", text("1")),
+        (
+            "cloudEvents_time",
+            AMQPValue::LongLongInt(1_767_303_245_678),
+        ),
+        ("cloudEvents_price", AMQPValue::DecimalValue(decimal)),
+    ]);
+    let without_id = headers(&[
+        ("cloudEvents:specversion", text("1.0")),
+        ("cloudEvents:type", text("order.placed")),
+        ("cloudEvents:tenant", text("blue")),
+    ])
+    .with_message_id("m".into());
+    let trace = headers(&[
+        ("traceparent", text(PARENT)),
+        ("tracestate", text("rojo=1, congo=\"2\"")),
+    ]);
+    let no_trace = headers(&[
+        ("cloudEvents_id", text("1")),
+        ("cloudEvents_traceparent", text("not a trace")),
+    ]);
+    let messages = [python, without_id, trace, no_trace];
+    let messages = messages.map(|properties| (properties, &b"x"[..]));
+    let received = delivered("", messages.into()).await;
+    for got in &received[..2] {
+        assert_eq!(got.header("ce-time"), "2026-01-01T21:34:05.678Z");
+        assert_eq!(got.header("ce-price"), "-12.50");
+    }
+    let got = &received[2];
+    assert_eq!(
+        (got.header("ce-id"), got.header("ce-type")),
+        ("m", "order.placed")
+    );
+    assert_eq!(got.header("ce-tenant"), "blue");
+    let got = &received[3];
+    assert_eq!(got.header("tracestate"), "rojo=1, congo=\"2\"");
+    assert_eq!(got.header("ce-tracestate"), "rojo=1,%20congo=%222%22");
+    let got = &received[4];
+    assert_eq!(got.header("ce-traceparent"), "not%20a%20trace");
+    assert!(!got.headers.contains_key("traceparent"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,6 +318,11 @@ async fn binary_events_of_any_sdk_are_taken_as_they_are() {
             "https://x.example/a%20b",
             "https://x.example/a%2520b",
         ),
+        (
+            "ce-dataref",
+            "https://x.example/a%2Fb?sig=a%2Bb%3D",
+            "https://x.example/a%252Fb?sig=a%252Bb%253D",
+        ),
         ("ce-subject", "50% off", "50%25%20off"),
         ("ce-time", "9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
         (
@@ -291,6 +352,32 @@ async fn binary_events_of_any_sdk_are_taken_as_they_are() {
         assert_eq!(got.header("tracestate"), "a=1");
         assert_eq!(&got.body[..], b"{}");
     }
+    let post = || {
+        let request = gateway.post("/events").header("ce-specversion", "1.0");
+        request
+            .header("ce-type", "order.placed")
+            .header("ce-source", "/s")
+    };
+    // As version 1.2 of Python's SDK, which names the media type twice.
+    let twice = post()
+        .header("ce-id", "twice")
+        .header("ce-datacontenttype", "application/json; charset=utf8")
+        .header("content-type", "application/json; charset=utf8");
+    assert_eq!(send(twice.body("{}")).await.status, 202);
+    let sent = gateway.target.count();
+    let differs = post()
+        .header("ce-id", "differs")
+        .header("ce-datacontenttype", "text/plain")
+        .header("content-type", "application/json");
+    assert!(
+        send(differs.body("{}"))
+            .await
+            .problem(400)
+            .contains("differs")
+    );
+    let blank = post().header("ce-id", "%20");
+    assert!(send(blank.body("{}")).await.problem(400).contains("spaces"));
+    assert_eq!(gateway.target.count(), sent);
     for media_type in [
         "application/cloudevents+json",
         "application/cloudevents-batch+json",

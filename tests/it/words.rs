@@ -42,7 +42,7 @@ async fn an_endpoint_of_json_names_the_content_type_that_was_sent() {
     let answer = http::read(request.body(log).send().await.unwrap()).await;
     let message = answer.problem(415);
     assert!(
-        message.starts_with("the Content-Type is text/plain: send a CloudEvent as"),
+        message.starts_with("the Content-Type is text/plain;charset=UTF-8: send a CloudEvent as"),
         "{message}"
     );
     suite.stop().await;
@@ -82,6 +82,11 @@ async fn a_routes_file_with_one_slip_has_one_mistake() {
         ("bindings = [\"a\"\n", "bindings = [\"a\"]\n", 4),
         ("[[route]\n", "[[route]]\n", 1),
         ("name = \"r0\n", "name = \"r0\"\n", 2),
+        (
+            "retry_ms = { a = 1 }\n[[route]]\nname = \"r1\"",
+            "[[route]]\nname = \"r1\"",
+            5,
+        ),
     ] {
         std::fs::write(&path, whole.replacen(fixed, slip, 1)).unwrap();
         let output = process::run("listener-service", &["check", path.to_str().unwrap()]).await;

@@ -10,6 +10,25 @@ use toml::{
 
 use super::mistake::Mistake;
 
+/// serde speaks of the types of Rust, and of its own.
+const TYPES: [(&str, &str); 7] = [
+    ("expected u8", "expected a whole number of 0 to 255"),
+    ("expected u16", "expected a whole number of 0 to 65535"),
+    ("expected u32", "expected a whole number"),
+    ("expected u64", "expected a whole number"),
+    ("expected a sequence", "expected a list"),
+    ("invalid type: map", "invalid type: table"),
+    ("invalid type: sequence", "invalid type: list"),
+];
+
+fn in_words_of_toml(message: &str) -> String {
+    TYPES
+        .into_iter()
+        .fold(message.to_owned(), |message, (rust, toml)| {
+            message.replace(rust, toml)
+        })
+}
+
 /// A table of the file. [`Self::finish`] tells what was found wrong, and what was not asked for.
 pub(super) struct Fields<'a> {
     /// What it describes, for the mistakes in it.
@@ -54,7 +73,7 @@ impl<'a> Fields<'a> {
             Ok(value) => check(value).map_err(|reason| (at, reason)),
             Err(error) => {
                 let at = error.span().map_or(at, |span| span.start);
-                Err((at, error.message().to_owned()))
+                Err((at, in_words_of_toml(error.message())))
             }
         };
         match checked {

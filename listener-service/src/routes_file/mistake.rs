@@ -34,11 +34,15 @@ impl Mistakes {
             .take_while(|char| *char != '\n')
             .count()
             + 1;
-        let message = error.message();
-        Self(vec![(
-            line(text, at),
-            format!("column {column}: this is no TOML: {message}"),
-        )])
+        let line = line(text, at);
+        let header = text.lines().nth(line - 1).unwrap_or_default().trim();
+        let message = match (error.message(), header) {
+            ("duplicate key", "[route]" | "[request]") => {
+                format!("write [{header}], in two brackets, at each of them")
+            }
+            (message, _) => format!("this is no TOML: {message}"),
+        };
+        Self(vec![(line, format!("column {column}: {message}"))])
     }
 }
 

@@ -19,7 +19,10 @@ const HEADERS_MAX: usize = 64;
 const RESERVED: &str = "amq.";
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "write { name = \"name\", kind = \"topic\" }"
+)]
 struct ExchangeEntry {
     name: String,
     kind: Kind,

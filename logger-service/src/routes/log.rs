@@ -40,6 +40,8 @@ fn read(headers: &HeaderMap, body: &Bytes) -> Result<Event, Problem> {
     let received_at = Timestamp::now();
     if binary::is_binary(headers) {
         cloud_event::read(headers, body, received_at)
+    } else if cloud_event::is_structured(headers) {
+        cloud_event::read_structured(headers, body, received_at)
     } else {
         // Of what is no delivery the body is read.
         plain::read(headers, body, received_at)

@@ -62,6 +62,55 @@ pub async fn a_delivered_event_is_given_back_as_it_came(site: Site) {
     assert_eq!(event["content_encoding"], "gzip");
     assert_eq!(event["data_base64"], "cGFja2Vk");
     assert_eq!(event["time"], "9999-12-31T23:59:59Z");
+
+    // In UTC that is in the year 10000.
+    let late = "9999-12-31T23:59:59-23:59";
+    let mut beyond = headers.to_vec();
+    beyond.retain(|(name, _)| !matches!(*name, "ce-id" | "ce-time"));
+    beyond.extend([("ce-id", "late"), ("ce-time", late)]);
+    assert_eq!(logger.post(&beyond, data).await.status, 201);
+    let event = logger.get("/logs/late").await;
+    assert!(event.text.contains(&format!(r#""time":"{late}""#)));
+    assert!(!event.text.contains("1970"), "{}", event.text);
+}
+
+/// As a route with `mode = "structured"` delivers it.
+pub async fn a_structured_event_is_stored_as_what_it_holds(site: Site) {
+    let logger = site.start().await;
+    let structured = [(
+        "content-type",
+        "application/cloudevents+json; charset=utf-8",
+    )];
+    let body = r#"{"specversion":"1.0","id":"one","type":"a.b","source":"/s","subject":"it",
+        "time":"2026-01-02T03:04:05Z","tenant":"blue","datacontenttype":"application/json","data":{"n":1.50}}"#;
+    let answer = logger.post(&structured, body).await;
+    assert_eq!(answer.status, 201, "{}", answer.text);
+    let answer = logger.get("/logs/one").await;
+    assert!(
+        answer.text.contains(r#""data":{"n":1.50}"#),
+        "{}",
+        answer.text
+    );
+    let event = answer.json();
+    for (member, expected) in [
+        ("type", "a.b"),
+        ("source", "/s"),
+        ("subject", "it"),
+        ("time", "2026-01-02T03:04:05Z"),
+        ("content_type", "application/json"),
+    ] {
+        assert_eq!(event[member], expected, "{member}");
+    }
+    assert_eq!(event["attributes"], json!({"tenant": "blue"}));
+    let packed = r#"{"specversion":"1.0","id":"two","type":"a.b","source":"/s",
+        "datacontentencoding":"gzip","data_base64":"eA=="}"#;
+    assert_eq!(logger.post(&structured, packed).await.status, 201);
+    let event = logger.get("/logs/two").await.json();
+    assert_eq!(event["content_encoding"], "gzip");
+    assert_eq!(event["attributes"], json!({}));
+    for wrong in ["{", r#"{"specversion":"1.0","id":"x"}"#, "[]"] {
+        logger.post(&structured, wrong).await.problem(400);
+    }
 }
 
 pub async fn a_plain_entry_needs_no_cloudevents(site: Site) {
