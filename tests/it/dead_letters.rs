@@ -63,7 +63,10 @@ async fn post(broker: &Service, level: &str, name: &str) -> String {
 
 impl Refused {
     async fn start() -> Self {
-        let virtual_host = virtual_host().await;
+        Self::start_in(virtual_host().await).await
+    }
+
+    async fn start_in(virtual_host: VirtualHost) -> Self {
         let accepts = Arc::new(AtomicBool::new(false));
         let accepting = accepts.clone();
         let target = Target::start(move |_, _| {

@@ -85,10 +85,11 @@ impl ReplayJob {
     }
 
     pub(super) async fn run(mut self) {
-        let stop = self.pages().await.err();
+        let mut stop = self.pages().await.err();
+        // One of these that was not counted is one that the job did not come to the end of.
         while let Some(done) = self.under_way.join_next().await {
-            // That nobody reads is known by the line that follows.
-            let _ = self.count(done).await;
+            let counted = self.count(done).await;
+            stop = stop.or(counted.err());
         }
         let counts = self.counts;
         let Counts {

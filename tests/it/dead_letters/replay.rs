@@ -4,7 +4,11 @@ use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::Value;
-use tests::{eventually, http, suite::listener};
+use tests::{
+    eventually, http,
+    rabbitmq::{Node, signal},
+    suite::listener,
+};
 
 use super::{PATIENCE, Refused, only_one};
 
@@ -112,6 +116,32 @@ async fn a_job_stops_when_nobody_reads_its_lines() {
     refused.listed("state=replayed", replayed).await;
     refused.listed("", EVENTS - replayed).await;
     refused.stop().await;
+}
+
+/// The last ones of a job fail after nothing more is started, and count all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_last_replays_did_not_come_to_an_end_has_stopped() {
+    const EVENTS: u64 = 3;
+    let mut node = Node::start().await;
+    let virtual_host = node.virtual_host().await;
+    let refused = Refused::start_in(virtual_host).await;
+    for number in 0..EVENTS {
+        refused.post("INFO", &number.to_string()).await;
+    }
+    refused.listed("", EVENTS).await;
+    refused.accept();
+    signal(node.pid(), "STOP");
+    let url = refused.suite.listener.url("/dead-letters/replay?all=true");
+    // Each is tried for half a minute.
+    let job = http::client().post(url).timeout(Duration::from_secs(120));
+    let lines = job.send().await.unwrap().text().await.unwrap();
+    signal(node.pid(), "CONT");
+    let last: Value = serde_json::from_str(lines.lines().last().unwrap()).unwrap();
+    assert_eq!(last["event"], "stopped", "{lines}");
+    assert_eq!(last["replayed"], 0, "{lines}");
+    assert!(last["reason"].is_string(), "{lines}");
+    refused.stop().await;
+    node.stop().await;
 }
 
 /// A route that no listener has any more.
