@@ -5,7 +5,8 @@
 //! is down. Then other events show which it is:
 //!
 //! - A few failures in a row of different events, with no answer between them, open the breaker. One
-//!   event alone does not, however often it fails.
+//!   event alone does not, however often it fails, nor does it keep a breaker open that refused
+//!   connections opened: a request that was sent shows that the target is there.
 //! - An event that fails again although the target answered others since its last failure is the
 //!   cause itself. From then on its failures say nothing of the target.
 //!
@@ -63,10 +64,14 @@ pub struct Breaker {
 struct State {
     /// While the breaker is open.
     outage: Option<Outage>,
-    /// Failures since the last answer that speak of the target; as long as it is one event, one.
-    failures: usize,
-    /// Events among these.
+    /// Failures of the target as a whole since the last answer. What opens the breaker and then
+    /// lets a request be sent is no outage any more, and opens it again at once if it comes back.
+    refused: usize,
+    /// Failures since the last answer that may be an event's fault; those of one event, once.
+    doubted: usize,
+    /// Events among these, and the last of them.
     failed: HashSet<u64>,
+    failed_last: Option<u64>,
     suspects: Suspects,
 }
 
@@ -162,28 +167,32 @@ impl Breaker {
 
     /// The target answered: it is there, whatever it said of the event.
     pub fn answered(&self) {
-        if self.state.borrow().failures == 0 {
+        if self.state.borrow().is_clear() {
             return;
         }
         self.state.send_if_modified(|state| {
-            state.failures = 0;
+            state.refused = 0;
+            state.doubted = 0;
             state.failed.clear();
+            state.failed_last = None;
             state.suspects.rows += 1;
-            let Some(_outage) = state.outage.take() else {
-                return false;
-            };
-            info!(route = self.route, "the target is back, the route goes on");
-            self.paused().set(0.0);
-            true
+            self.end_outage(state)
         });
     }
 
-    /// The target as a whole failed, and may have said when to ask again.
-    pub fn failed(&self, reason: &str, retry_after: Option<Duration>) -> Cause {
+    /// The target as a whole failed, in the `last` attempt of an event or before, and may have said
+    /// when to ask again. What it fails in its last attempt is not lost by that: the breaker opens.
+    pub fn failed(&self, reason: &str, retry_after: Option<Duration>, last: bool) -> Cause {
         let mut cause = Cause::Event;
         self.state.send_if_modified(|state| {
-            state.failures += 1;
-            cause = self.put_down(state, self.threshold, reason, retry_after);
+            state.refused += 1;
+            if last {
+                state.refused = state.refused.max(self.threshold);
+            }
+            if state.outage.is_some() || state.refused >= self.threshold {
+                self.put_off(state, reason, retry_after);
+                cause = Cause::Target;
+            }
             false
         });
         cause
@@ -195,40 +204,44 @@ impl Breaker {
         let event = self.hasher.hash_one(event_id);
         let mut cause = Cause::Event;
         self.state.send_if_modified(|state| {
-            if state.suspects.confirm(event) {
-                if let Some(outage) = &mut state.outage {
-                    outage.wait(retry_after);
-                }
-            } else {
-                let another = state.failed.insert(event);
-                // Few events that fail in turn, as in an outage at night, say it as well as many.
-                let in_turn = !self.ordered && state.failed.len() > 1;
-                state.failures += usize::from(another || in_turn);
-                if let Some(outage) = &mut state.outage
-                    && another
-                    && state.failed.len() <= ASKED_SOON
-                {
-                    outage.backoff.reset();
-                }
-                cause = self.put_down(state, self.events_threshold, reason, retry_after);
+            // The target was there to be asked.
+            state.refused = state.refused.min(self.threshold - 1);
+            let own_fault = state.suspects.confirm(event);
+            if !own_fault {
+                self.count(state, event);
+            }
+            if state.doubted < self.events_threshold {
+                return self.end_outage(state);
+            }
+            if !own_fault {
+                self.put_off(state, reason, retry_after);
+                cause = Cause::Target;
+            } else if let Some(outage) = &mut state.outage {
+                outage.wait(retry_after);
             }
             false
         });
         cause
     }
 
-    /// Opens the breaker after so many failures; while it is open, puts the next probe off.
-    fn put_down(
-        &self,
-        state: &mut State,
-        threshold: usize,
-        reason: &str,
-        retry_after: Option<Duration>,
-    ) -> Cause {
+    /// Counts the failure of an event that may be the target's.
+    fn count(&self, state: &mut State, event: u64) {
+        let another = state.failed.insert(event);
+        // Few events that fail in turn, as in an outage at night, say it as well as many.
+        let in_turn = !self.ordered && state.failed_last != Some(event);
+        state.failed_last = Some(event);
+        state.doubted += usize::from(another || in_turn);
+        if let Some(outage) = &mut state.outage
+            && another
+            && state.failed.len() <= ASKED_SOON
+        {
+            outage.backoff.reset();
+        }
+    }
+
+    /// Opens the breaker; while it is open, puts the next probe off.
+    fn put_off(&self, state: &mut State, reason: &str, retry_after: Option<Duration>) {
         if state.outage.is_none() {
-            if state.failures < threshold {
-                return Cause::Event;
-            }
             warn!(
                 route = self.route,
                 reason, "the target is down, the route pauses"
@@ -238,7 +251,16 @@ impl Breaker {
         let outage = state.outage.get_or_insert_with(Outage::new);
         reason.clone_into(&mut outage.reason);
         outage.wait(retry_after);
-        Cause::Target
+    }
+
+    /// Closes the breaker: whether it was open.
+    fn end_outage(&self, state: &mut State) -> bool {
+        let was_open = state.outage.take().is_some();
+        if was_open {
+            info!(route = self.route, "the target is back, the route goes on");
+            self.paused().set(0.0);
+        }
+        was_open
     }
 
     /// Its route is at work no more, and so not paused.
@@ -253,6 +275,13 @@ impl Breaker {
     fn probe_at(&self) -> Option<Instant> {
         let state = self.state.borrow();
         state.outage.as_ref().map(|outage| outage.probe_at)
+    }
+}
+
+impl State {
+    /// Nothing failed since the last answer.
+    fn is_clear(&self) -> bool {
+        self.refused == 0 && self.doubted == 0 && self.outage.is_none()
     }
 }
 
@@ -299,7 +328,7 @@ mod tests {
     fn open() -> Arc<Breaker> {
         let breaker = Breaker::new("route", 5, false);
         for _ in 0..5 {
-            breaker.failed("refused", None);
+            breaker.failed("refused", None, false);
         }
         Arc::new(breaker)
     }
@@ -309,14 +338,14 @@ mod tests {
         let breaker = Breaker::new("route", 5, false);
         for _ in 0..100 {
             for _ in 0..4 {
-                breaker.failed("refused", None);
+                breaker.failed("refused", None, false);
             }
             breaker.answered();
         }
         assert!(breaker.open().is_none());
         assert!(breaker.pass().now_or_never().is_some());
         for _ in 0..5 {
-            breaker.failed("refused", None);
+            breaker.failed("refused", None, false);
         }
         assert_eq!(breaker.open().as_deref(), Some("refused"));
         assert!(breaker.pass().now_or_never().is_none());
@@ -369,10 +398,10 @@ mod tests {
                 "{:?}",
                 start.elapsed()
             );
-            breaker.failed("refused", None);
+            breaker.failed("refused", None, false);
         }
         for (asked, least, most) in [(20, 20, 20), (1_000_000, 60, 60)] {
-            breaker.failed("busy", Some(Duration::from_secs(asked)));
+            breaker.failed("busy", Some(Duration::from_secs(asked)), false);
             let start = Instant::now();
             drop(breaker.pass().await);
             let waited = start.elapsed().as_secs();
@@ -464,8 +493,71 @@ mod tests {
         }
         assert_eq!(breaker.doubted("last", "hung up", None), Cause::Target);
         let breaker = Breaker::new("route", 2, true);
-        assert_eq!(breaker.failed("refused", None), Cause::Event);
-        assert_eq!(breaker.failed("refused", None), Cause::Target);
+        assert_eq!(breaker.failed("refused", None, false), Cause::Event);
+        assert_eq!(breaker.failed("refused", None, false), Cause::Target);
+    }
+
+    /// A target that crashes on an event is away until somebody has started it again, and has no
+    /// other event to answer meanwhile.
+    #[test]
+    fn one_event_that_crashes_its_target_makes_its_attempts_between_refusals() {
+        for ordered in [false, true] {
+            let breaker = Breaker::new("route", 2, ordered);
+            for _attempt in 0..3 {
+                assert_eq!(breaker.doubted("poison", "hung up", None), Cause::Event);
+                assert!(breaker.open().is_none(), "its request was sent");
+                breaker.failed("refused", None, false);
+                assert_eq!(breaker.failed("refused", None, false), Cause::Target);
+                assert!(breaker.open().is_some());
+            }
+            // Different ones say that it is no better than away.
+            for event in 0..ORDERED_FAILURES {
+                breaker.doubted(&event.to_string(), "answered 503", None);
+            }
+            assert_eq!(breaker.doubted("next", "answered 503", None), Cause::Target);
+            assert_eq!(breaker.failed("refused", None, false), Cause::Target);
+            assert_eq!(breaker.doubted("next", "answered 503", None), Cause::Target);
+        }
+    }
+
+    /// What waits for an outage that is over is not left waiting.
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_was_sent_lets_all_go_on_and_a_refusal_holds_them_again() {
+        let breaker = open();
+        let waiting = tokio::spawn({
+            let breaker = breaker.clone();
+            async move {
+                let _probe = breaker.pass().await;
+                breaker.pass().await;
+            }
+        });
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert!(!waiting.is_finished(), "one probes, the other waits");
+        assert_eq!(breaker.doubted("a", "hung up", None), Cause::Event);
+        waiting.await.unwrap();
+        assert_eq!(breaker.failed("refused", None, false), Cause::Target);
+    }
+
+    /// Events that die behind each other, hours apart, are no outage of more than one event.
+    #[test]
+    fn an_event_that_fails_alone_opens_it_no_sooner_for_one_that_failed_before() {
+        let breaker = Breaker::new("route", 5, false);
+        for event in ["a", "b", "c", "d"] {
+            for _attempt in 0..6 {
+                assert_eq!(breaker.doubted(event, "hung up", None), Cause::Event);
+            }
+        }
+        assert_eq!(breaker.doubted("e", "hung up", None), Cause::Target);
+    }
+
+    #[test]
+    fn a_refusal_in_the_last_attempt_opens_it() {
+        let breaker = Breaker::new("route", 5, false);
+        for _ in 0..5 {
+            assert_eq!(breaker.doubted("a", "hung up", None), Cause::Event);
+        }
+        assert_eq!(breaker.failed("refused", None, true), Cause::Target);
+        assert!(breaker.open().is_some());
     }
 
     #[test]

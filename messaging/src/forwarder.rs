@@ -131,7 +131,7 @@ where
                 return Attempt::Expired(failure);
             }
             let outcome = (self.handler)(delivery.clone()).await;
-            let cause = self.judge(&outcome, &delivery.event.id);
+            let cause = self.judge(&outcome, delivery);
             match cause {
                 // Whatever the cause, it may have been too much at once.
                 Some(_) => slot.overloaded(),
@@ -150,11 +150,15 @@ where
     }
 
     /// What a failure is put down to, where the target did not answer for the event.
-    fn judge(&self, outcome: &Outcome, event_id: &str) -> Option<Cause> {
+    fn judge(&self, outcome: &Outcome, delivery: &Delivery) -> Option<Cause> {
+        let Delivery { event, attempt, .. } = delivery;
         match outcome {
-            Outcome::Down(failure, wait) => Some(self.breaker.failed(&failure.reason, *wait)),
+            Outcome::Down(failure, wait) => {
+                let last = self.schedule.after(*attempt, None).is_none();
+                Some(self.breaker.failed(&failure.reason, *wait, last))
+            }
             Outcome::Unclear(failure, wait) => {
-                Some(self.breaker.doubted(event_id, &failure.reason, *wait))
+                Some(self.breaker.doubted(&event.id, &failure.reason, *wait))
             }
             Outcome::Delivered | Outcome::Retry(..) | Outcome::Reject(_) => {
                 self.breaker.answered();

@@ -1,6 +1,8 @@
 //! Which failures are an event's own and which its target's: events that only their target fails on,
 //! connections that it closes, and a target that hangs as a whole.
 
+mod alone;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -70,6 +72,10 @@ impl RawTarget {
     /// One that acts by the body and by the number of the request on its connection.
     async fn start(act: impl Fn(&str, usize) -> Act + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.or_panic("a port");
+        Self::on(listener, act)
+    }
+
+    fn on(listener: TcpListener, act: impl Fn(&str, usize) -> Act + Send + Sync + 'static) -> Self {
         let addr = listener.local_addr().or_panic("its address");
         let requests = Arc::<Mutex<Vec<Request>>>::default();
         let (act, all) = (Arc::new(act), requests.clone());

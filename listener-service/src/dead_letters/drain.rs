@@ -109,7 +109,7 @@ impl Drainer {
             let stored = self.store.put(letter.clone()).await;
             if let Err(StoreError::Away(reason)) = &stored {
                 self.breaker
-                    .failed(&format!("logger-service {reason}"), None);
+                    .failed(&format!("logger-service {reason}"), None, false);
                 continue;
             }
             self.breaker.answered();
