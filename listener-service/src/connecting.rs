@@ -14,6 +14,7 @@ use std::{
 
 use axum::http::Extensions;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpInfo};
+use reqwest::Response;
 use tower::{Layer, Service};
 
 tokio::task_local! {
@@ -46,6 +47,12 @@ impl Connecting {
     /// Whether this connection was made for the request.
     pub(crate) fn made(&self, connection: &Connected) -> bool {
         let address = address(connection);
+        address.is_none() || self.lock().made == address
+    }
+
+    /// Whether the connection that this answer came by was made for the request.
+    pub(crate) fn made_for(&self, answer: &Response) -> bool {
+        let address = answer.extensions().get().map(HttpInfo::local_addr);
         address.is_none() || self.lock().made == address
     }
 

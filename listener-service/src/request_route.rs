@@ -9,7 +9,11 @@ use messaging::{
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
-use crate::{own_queues::OwnQueues, routes::RequestRoute, target::Target};
+use crate::{
+    own_queues::OwnQueues,
+    routes::RequestRoute,
+    target::{Answer, Target},
+};
 
 /// For RabbitMQ to take a reply.
 const REPLY_DEADLINE: Duration = Duration::from_secs(5);
@@ -19,6 +23,8 @@ const PATIENCE_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// The reply to a request that was not answered in time, where its format has one.
 const NO_ANSWER: u16 = 504;
+/// The status of the reply to one whose answer cannot be passed on.
+const BROKEN_ANSWER: u16 = 502;
 
 /// A route at work.
 pub(crate) struct Responding {
@@ -104,7 +110,8 @@ impl Responder {
             }
         };
         let reply = match self.ask(&request).await {
-            Some(answer) => Some(answering.reply(answer)),
+            Some(Answer::Whole(reply)) => Some(answering.reply(reply)),
+            Some(Answer::Broken { reason, .. }) => Some(answering.reply(broken(reason))),
             None => answering.failure(NO_ANSWER, "the target did not answer in time"),
         };
         if let Some(reply) = reply {
@@ -126,7 +133,10 @@ impl Responder {
     /// An event among requests goes to the target as they do: until it answers, or for so long.
     async fn pass_on(&self, event: &Delivery) {
         let answer = self.ask(event).await;
-        let status = answer.map(|answer| answer.status);
+        let status = answer.map(|answer| match answer {
+            Answer::Whole(reply) => reply.status,
+            Answer::Broken { status, .. } => status,
+        });
         if !status.is_some_and(|status| (200..300).contains(&status)) {
             let (route, id) = (&self.route, &event.event.id);
             warn!(route, event.id = id, status, "an event was not taken");
@@ -134,7 +144,7 @@ impl Responder {
     }
 
     /// The answer, or none in time.
-    async fn ask(&self, request: &Delivery) -> Option<Reply> {
+    async fn ask(&self, request: &Delivery) -> Option<Answer> {
         // The time in the queue is not known, so this is at most what is left.
         let patience = request.expiration().unwrap_or(self.timeout);
         let deadline = Instant::now() + patience.min(PATIENCE_MAX);
@@ -147,12 +157,18 @@ impl Responder {
     }
 
     /// Asks until there is an answer: a target that restarts is back before the deadline.
-    async fn ask_until(&self, request: &Delivery, deadline: Instant) -> Reply {
+    async fn ask_until(&self, request: &Delivery, deadline: Instant) -> Answer {
         let mut backoff = Backoff::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.target.ask(request, left).await {
-                Ok(reply) => return reply,
+                Ok(answer) => {
+                    if let Answer::Broken { status, reason } = &answer {
+                        let (route, id) = (&self.route, &request.event.id);
+                        warn!(route, request.id = id, status, reason, "not answered whole");
+                    }
+                    return answer;
+                }
                 Err(reason) => {
                     warn!(
                         route = self.route,
@@ -182,5 +198,14 @@ impl Responder {
             }
             Err(error) => warn!(route, request.id = id, %error, "the answer was not sent"),
         }
+    }
+}
+
+/// What tells a sender that there was an answer, and not a whole one.
+fn broken(reason: String) -> Reply {
+    Reply {
+        status: BROKEN_ANSWER,
+        content_type: Some("text/plain; charset=utf-8".to_owned()),
+        body: reason.into(),
     }
 }

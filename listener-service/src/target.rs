@@ -16,8 +16,8 @@ use bytes::{Bytes, BytesMut};
 use event::{Event, binary, structured};
 use messaging::{Delivery, Failure, Outcome, Reply};
 use reqwest::{
-    Body, Client, ClientBuilder, Method, Request, Response,
-    header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
+    Body, Client, ClientBuilder, Method, Request, Response, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
     retry,
 };
 use tokio::time::Instant;
@@ -97,6 +97,18 @@ pub(crate) struct Target {
     authorization: HeaderMap,
 }
 
+/// What a target answers to a request.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Whole(Reply),
+    /// A status, and after it more than is read, or not all that was to come. The target has done
+    /// what it was asked for, so it is not asked again.
+    Broken {
+        status: u16,
+        reason: String,
+    },
+}
+
 /// An answer, or why there is none.
 type Answered = Result<Response, Unanswered>;
 
@@ -141,21 +153,30 @@ impl Target {
             (Ok(reply), Outcome::Delivered) => Ok(reply),
             (Ok(reply), _) => Err(outcome(status, wait, &reply.body)),
             (Err(reason), Outcome::Delivered) => {
-                let failure = Failure {
-                    reason,
+                // It has done its work. Asked again it would do it a second time, and say as much.
+                Err(Outcome::Reject(Failure {
+                    reason: format!("{reason}, after the status {status}"),
                     status: Some(status),
                     answer: None,
-                };
-                Err(Outcome::Retry(failure, None))
+                }))
             }
             (Err(_), other) => Err(other),
         }
     }
 
-    /// One attempt to have a request answered. The error is a reason to log.
-    pub(crate) async fn ask(&self, request: &Delivery, timeout: Duration) -> Result<Reply, String> {
+    /// One attempt to have a request answered. The error, that no answer came, is a reason to log.
+    pub(crate) async fn ask(
+        &self,
+        request: &Delivery,
+        timeout: Duration,
+    ) -> Result<Answer, String> {
         let answer = self.post(request, Some(timeout)).await;
-        read(answer.map_err(|unanswered| unanswered.reason)?).await
+        let answer = answer.map_err(|unanswered| unanswered.reason)?;
+        let status = answer.status().as_u16();
+        Ok(match read(answer).await {
+            Ok(reply) => Answer::Whole(reply),
+            Err(reason) => Answer::Broken { status, reason },
+        })
     }
 
     /// Within the time of the target, and the one that is left.
@@ -226,7 +247,27 @@ fn builder(config: &TargetConfig) -> ClientBuilder {
 async fn send(client: &Client, request: Request) -> Answered {
     let connecting = Connecting::default();
     let answer = connecting.of(client.execute(request)).await;
-    answer.map_err(|error| Unanswered::read(error, &connecting))
+    let answer = answer.map_err(|error| Unanswered::read(error, &connecting))?;
+    if is_timed_out(&answer) && !connecting.made_for(&answer) {
+        return Err(Unanswered {
+            reason: "the target answered 408 and closed the connection".to_owned(),
+            fault: Fault::Stale,
+        });
+    }
+    Ok(answer)
+}
+
+/// Whether a target says that it waited for a request for too long, and closes the connection. On one
+/// that was kept open that is no answer to the request which had just been sent (RFC 9110, 15.5.9).
+fn is_timed_out(answer: &Response) -> bool {
+    let closes = |value: &HeaderValue| {
+        let options = value.to_str().unwrap_or_default().split(',');
+        options
+            .into_iter()
+            .any(|option| option.trim().eq_ignore_ascii_case("close"))
+    };
+    answer.status() == StatusCode::REQUEST_TIMEOUT
+        && answer.headers().get_all(CONNECTION).iter().any(closes)
 }
 
 /// The whole of an answer.

@@ -26,15 +26,18 @@ struct Asked {
 }
 
 impl Asked {
-    /// Requests in the queue `rpc`, one at a time, beside a route of events.
     async fn start() -> Self {
-        let virtual_host = virtual_host().await;
         let target = Target::start(|received, _| {
             let body = [b"answer to ", &received.body[..]].concat();
             let json = [("content-type", "text/plain")];
             (StatusCode::IM_A_TEAPOT, json, body).into_response()
-        })
-        .await;
+        });
+        Self::of(target.await).await
+    }
+
+    /// Requests in the queue `rpc`, one at a time, beside a route of events.
+    async fn of(target: Target) -> Self {
+        let virtual_host = virtual_host().await;
         let routes = format!(
             "[[request]]\nname = \"rpc\"\nqueue = \"rpc\"\ntarget = \"http://{addr}/\"\n\
              concurrency = 1\nprefetch = 1\n\
@@ -77,6 +80,24 @@ impl Asked {
         self.sender.close().await;
         self.listener.stop().await;
     }
+}
+
+/// The target did what it was asked for, and may not be able to do it twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_too_large_to_pass_on_is_an_error_and_the_target_is_asked_once() {
+    let large = Target::start(|_, _| "x".repeat(70_000).into_response()).await;
+    let asked = Asked::of(large).await;
+    for request in ["one", "two"] {
+        asked.ask(request, Some("replies")).await;
+        let answer = asked.answer().await;
+        let properties = &answer["properties"];
+        assert_eq!(properties["correlation_id"], request);
+        assert_eq!(properties["headers"]["x-gw-status"], 502, "{answer}");
+        let said = answer["payload"].as_str().unwrap();
+        assert!(said.contains("more than 65536 bytes"), "{said}");
+    }
+    assert_eq!(asked.target.count(), 2);
+    asked.listener.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -27,6 +27,8 @@ enum Act {
     LastOfAll(Vec<u8>),
 }
 
+const TIMED_OUT: &[u8] =
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nConnection: Close\r\n\r\n";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 /// Reads one request. None at the end of the connection.
@@ -195,6 +197,7 @@ async fn what_a_used_connection_did_not_answer_goes_again_at_once() {
         ("close", Act::Last(Vec::new())),
         ("reset", Act::Reset),
         ("idle", Act::LastOfAll(OK.to_vec())),
+        ("timed out", Act::Last(TIMED_OUT.to_vec())),
     ] {
         let first = if name == "idle" {
             second.clone()
@@ -248,6 +251,67 @@ async fn what_goes_again_does_so_once_and_within_one_deadline() {
         "{:?}",
         begun.elapsed()
     );
+}
+
+/// One that was waited for on a connection of its own, or that closes nothing, is an answer.
+#[tokio::test]
+async fn a_timeout_that_the_target_answers_goes_again_on_a_used_connection_only() {
+    let (target, requests) = start(|_| Act::Last(TIMED_OUT.to_vec())).await;
+    let outcome = target.deliver(&delivery()).await;
+    assert!(matches!(outcome, Outcome::Retry(..)), "{outcome:?}");
+    assert_eq!(requests.load(Ordering::SeqCst), 1);
+
+    let kept = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n";
+    let (target, requests) = start(|_| Act::Answer(kept.to_vec())).await;
+    for expected in [1, 2] {
+        let outcome = target.deliver(&delivery()).await;
+        assert!(matches!(outcome, Outcome::Retry(..)), "{outcome:?}");
+        assert_eq!(requests.load(Ordering::SeqCst), expected);
+    }
+
+    // Once, and then it is the answer.
+    let answered = Arc::new(AtomicUsize::new(0));
+    let (target, requests) = start(move |_| match answered.fetch_add(1, Ordering::SeqCst) {
+        0 => Act::Answer(OK.to_vec()),
+        _ => Act::Last(TIMED_OUT.to_vec()),
+    })
+    .await;
+    assert_eq!(target.deliver(&delivery()).await, Outcome::Delivered);
+    let outcome = target.deliver(&delivery()).await;
+    assert!(matches!(outcome, Outcome::Retry(..)), "{outcome:?}");
+    assert_eq!(requests.load(Ordering::SeqCst), 3);
+}
+
+/// Its target has done what it was asked for.
+#[tokio::test]
+async fn what_has_a_status_and_no_whole_answer_is_not_asked_again() {
+    let long = format!(
+        "HTTP/1.1 200 OK\r\ncontent-length: 70000\r\n\r\n{}",
+        "x".repeat(70_000)
+    );
+    for (answer, reason) in [
+        (long.as_str(), "more than 65536 bytes"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\ntoo short", ""),
+        (
+            "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+            "",
+        ),
+    ] {
+        let bytes = answer.as_bytes().to_vec();
+        let (target, requests) = start(move |_| Act::Last(bytes.clone())).await;
+        let outcome = target.deliver_and_read(&delivery()).await.unwrap_err();
+        let Outcome::Reject(failure) = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert_eq!(failure.status, Some(200));
+        assert!(failure.reason.contains(reason), "{failure:?}");
+        let answer = target.ask(&delivery(), Duration::from_secs(1)).await;
+        assert!(
+            matches!(answer, Ok(Answer::Broken { status: 200, .. })),
+            "{answer:?}"
+        );
+        assert_eq!(requests.load(Ordering::SeqCst), 2);
+    }
 }
 
 #[tokio::test]
