@@ -10,6 +10,7 @@ use tracing::{debug, error, warn};
 use crate::{
     Backoff, Delivery, Failure, Handled, Message, Outcome, PublishError, Publisher, Subscription,
     breaker::{Breaker, Cause},
+    expiry::Expiry,
     format::{Format, tell},
     limit::Limit,
     pace::Pace,
@@ -71,7 +72,7 @@ where
             return self.bury(&delivery, reason).await;
         }
         let expires = match self.subscription.format.read(&mut delivery) {
-            Ok(expires) => expires,
+            Ok(expires) => expires.map(|at| Expiry(at.as_millisecond())),
             Err(reason) => return self.bury(&delivery, reason).await,
         };
         if !self.subscription.wants(&delivery.event.event_type) {
@@ -80,8 +81,12 @@ where
             self.tell_task("IGNORED", &delivery);
             return Handled::Done;
         }
-        if let Some(at) = expires.filter(|at| *at < jiff::Timestamp::now()) {
-            return self.bury(&delivery, format!("it expired at {at}")).await;
+        if let Some(at) = expires {
+            // Whichever comes first: the attempts that follow look at it too.
+            delivery.expiry = Some(delivery.expiry.map_or(at, |expiry| expiry.min(at)));
+            if at.remaining().is_none() {
+                return self.bury(&delivery, format!("it expired at {at}")).await;
+            }
         }
         let mut delivery = Arc::new(delivery);
         let end = Instant::now() + self.subscription.hold();

@@ -271,6 +271,38 @@ async fn an_event_that_expires_on_its_way_is_a_dead_letter_that_says_so() {
     stage.stop().await;
 }
 
+/// It is in time when it comes, and no more when its next attempt is due, for which it waits in hand.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_of_celery_that_expires_between_its_attempts_is_a_dead_letter() {
+    let celery = |target: &Target| {
+        format!(
+            "{}format = \"celery\"\nordered = true\n",
+            route(target, "2500")
+        )
+    };
+    let stage = Stage::start(celery).await;
+    stage.answer(500);
+    let expires = jiff::Timestamp::now() + Duration::from_millis(1500);
+    let task =
+        format!(r#"{{"task":"a","id":"t-1","args":["order_placed"],"expires":"{expires}"}}"#);
+    let properties = BasicProperties::default();
+    let exchange = "events.topic.exchange";
+    let publish = stage
+        .foreign
+        .publish(exchange, "key", properties, task.as_bytes());
+    publish.await;
+    let letter = stage.dead(1).await;
+    assert_eq!(letter["event_id"], "t-1", "{letter}");
+    let reason = letter["reason"].as_str().unwrap();
+    let expected = format!(
+        "it expired before it was delivered, at {}",
+        &expires.to_string()[..19]
+    );
+    assert!(reason.starts_with(&expected), "{reason}");
+    assert_eq!(stage.target.count(), 1);
+    stage.stop().await;
+}
+
 /// What remains of its time is RabbitMQ's to keep again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_in_time_has_what_remains_of_it() {

@@ -11,7 +11,12 @@
 use std::{fmt, time::Duration};
 
 use event::Event;
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use jiff::{
+    Timestamp,
+    civil::{Date, DateTime, date},
+    fmt::temporal::Pieces,
+    tz::TimeZone,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use serde::{
     Deserialize, Deserializer,
@@ -36,6 +41,13 @@ pub(super) const TASK: &str = "celerytask";
 /// data alone.
 const ATTRIBUTE_BYTES_MAX: usize = 1024;
 
+/// The last moment that there is, for what is later, as `datetime.max` of Python: never.
+const NEVER: Timestamp = Timestamp::MAX;
+/// In some zones it is past by then, and the rest of the calendar are two days.
+const LAST_DAYS: Date = date(9999, 12, 30);
+/// From 1970 to the end of the year 9999.
+const CALENDAR_SECONDS: i64 = 253_402_300_800;
+
 /// Header with the name of what compressed the body.
 const COMPRESSION: &str = "compression";
 /// What kombu can serialise a body as, besides JSON.
@@ -52,7 +64,8 @@ struct Task<'a> {
     id: Option<String>,
     event_type: Option<String>,
     keywords: Keywords<'a>,
-    expires: Option<Timestamp>,
+    /// Where it cannot be read, all else is.
+    expires: Result<Option<Timestamp>, String>,
 }
 
 /// Version 1.
@@ -90,6 +103,12 @@ struct Keywords<'a> {
 /// # Errors
 /// Why it cannot be read.
 pub(super) fn read(delivery: &mut Delivery) -> Result<Option<Timestamp>, String> {
+    if is_named(delivery)
+        && let Some(id) = fitting(header(delivery, "id"), Event::MAX_ID_BYTES)
+    {
+        // Also where the rest cannot be read: a dead letter is found by it.
+        delivery.event.id = id;
+    }
     inflate(delivery)?;
     let data = delivery.event.data.clone();
     let task = match task(&data, delivery) {
@@ -124,7 +143,7 @@ pub(super) fn read(delivery: &mut Delivery) -> Result<Option<Timestamp>, String>
             event.extensions.insert(attribute.to_owned(), value);
         }
     }
-    Ok(expires)
+    expires
 }
 
 /// Decompresses the body, for the target and for the copies: the header goes with it.
@@ -160,31 +179,31 @@ fn task<'a>(data: &'a [u8], delivery: &Delivery) -> Result<Task<'a>, String> {
             "the task is serialised as {other}, and only JSON is read"
         ));
     }
-    let headers = delivery.properties.headers().as_ref();
-    let header = |name| {
-        headers
-            .and_then(|headers| text(headers, name))
-            .map(str::to_owned)
-    };
-    let Some(name) = header("task") else {
+    let Some(name) = header(delivery, "task") else {
         let body: Body = serde_json::from_slice(data).map_err(|error| no_task(&error))?;
         return Ok(Task {
             name: body.task,
             id: body.id.and_then(text_of),
             event_type: body.args.unwrap_or_default().0,
             keywords: body.kwargs.unwrap_or_default(),
-            expires: body.expires.map_or(Ok(None), expires_in_body)?,
+            expires: body.expires.map_or(Ok(None), expires_in_body),
         });
     };
+    let headers = delivery.properties.headers().as_ref();
     let (arguments, keywords, _embed): (Arguments, Keywords, IgnoredAny) =
         serde_json::from_slice(data).map_err(|error| no_task(&error))?;
     Ok(Task {
         name,
-        id: header("id"),
+        id: header(delivery, "id"),
         event_type: arguments.0,
         keywords,
-        expires: headers.map_or(Ok(None), expires_in_headers)?,
+        expires: headers.map_or(Ok(None), expires_in_headers),
     })
+}
+
+fn header(delivery: &Delivery, name: &str) -> Option<String> {
+    let headers = delivery.properties.headers().as_ref()?;
+    text(headers, name).map(str::to_owned)
 }
 
 /// Where the body is wrong, and nothing of what it says.
@@ -202,9 +221,11 @@ fn expires_in_body(expires: &RawValue) -> Result<Option<Timestamp>, String> {
         "null" => Ok(None),
         number if number.starts_with(|first: char| first.is_ascii_digit()) => {
             let seconds = number.parse::<f64>().map(Duration::try_from_secs_f64);
-            let since_epoch = seconds.ok().and_then(Result::ok);
-            let time = since_epoch.and_then(|since| Timestamp::UNIX_EPOCH.checked_add(since).ok());
-            time.map(Some).ok_or_else(no_time)
+            let since_epoch = seconds.ok().and_then(Result::ok).ok_or_else(no_time)?;
+            match Timestamp::UNIX_EPOCH.checked_add(since_epoch) {
+                Ok(time) => Ok(Some(time)),
+                Err(_) => moment(i64::try_from(since_epoch.as_secs()).ok()),
+            }
         }
         _ => time(&text_of(expires).ok_or_else(no_time)?),
     }
@@ -220,8 +241,16 @@ fn expires_in_headers(headers: &FieldTable) -> Result<Option<Timestamp>, String>
             None => integer(headers, EXPIRES),
         },
     };
-    let time = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
-    time.map(Some).ok_or_else(no_time)
+    moment(seconds)
+}
+
+fn moment(unix_seconds: Option<i64>) -> Result<Option<Timestamp>, String> {
+    let seconds = unix_seconds.ok_or_else(no_time)?;
+    if (NEVER.as_second()..CALENDAR_SECONDS).contains(&seconds) {
+        return Ok(Some(NEVER));
+    }
+    let time = Timestamp::from_second(seconds);
+    time.map(Some).map_err(|_error| no_time())
 }
 
 /// A time of ISO 8601. Without a zone it is UTC, as Celery has it where nothing else is set.
@@ -232,9 +261,15 @@ fn time(text: &str) -> Result<Option<Timestamp>, String> {
     if let Ok(time) = text.parse() {
         return Ok(Some(time));
     }
-    let local: DateTime = text.parse().map_err(|_error| no_time())?;
-    let zoned = local.to_zoned(TimeZone::UTC).map_err(|_error| no_time())?;
-    Ok(Some(zoned.timestamp()))
+    if let Ok(local) = text.parse::<DateTime>()
+        && let Ok(zoned) = local.to_zoned(TimeZone::UTC)
+    {
+        return Ok(Some(zoned.timestamp()));
+    }
+    match Pieces::parse(text) {
+        Ok(pieces) if pieces.date() >= LAST_DAYS => Ok(Some(NEVER)),
+        _ => Err(no_time()),
+    }
 }
 
 fn no_time() -> String {
@@ -311,6 +346,58 @@ mod tests {
             headers.insert((*name).into(), AMQPValue::LongString((*value).into()));
         }
         headers
+    }
+
+    /// Celery's own name for never is the last moment of a calendar.
+    #[test]
+    fn what_never_expires_is_read_in_every_form() {
+        let never = |expires: &str| {
+            let body = format!(r#"{{"task":"a","id":"1","args":[],"expires":{expires}}}"#);
+            try_read(FieldTable::default(), &body).map(|(_, expires)| expires)
+        };
+        for text in [
+            "9999-12-31T23:59:59",
+            "9999-12-31T23:59:59.999999",
+            "9999-12-31T23:59:59+00:00",
+            "9999-12-31T23:59:59Z",
+            "9999-12-30T23:59:59-12:00",
+        ] {
+            assert_eq!(never(&format!("\"{text}\"")), Ok(Some(NEVER)), "{text}");
+            let headers = headers(&[("task", "a"), ("id", "1"), ("expires", text)]);
+            let (_, expires) = try_read(headers, "[[],{},{}]").unwrap();
+            assert_eq!(expires, Some(NEVER), "{text}");
+        }
+        for number in ["253402300799", "253402300799.5"] {
+            assert_eq!(never(number), Ok(Some(NEVER)), "{number}");
+        }
+        for none in ["\"soon\"", "\"9999-99-31\"", "true"] {
+            assert_eq!(never(none), Err(no_time()), "{none}");
+        }
+        let mut headers = headers(&[("task", "a"), ("id", "1")]);
+        headers.insert("expires".into(), AMQPValue::Timestamp(253_402_300_799));
+        let (_, expires) = try_read(headers, "[[],{},{}]").unwrap();
+        assert_eq!(expires, Some(NEVER));
+    }
+
+    #[test]
+    fn a_task_that_cannot_be_read_keeps_its_id() {
+        for (name, value, body) in [
+            ("compression", "application/x-unknown", "x"),
+            ("expires", "soon", "[[],{},{}]"),
+            ("other", "", "no JSON"),
+        ] {
+            let mut raw = Raw::mock(1, "x".into(), "".into(), false, body.into());
+            let headers = headers(&[("task", "a"), ("id", "t-1"), (name, value)]);
+            raw.properties = BasicProperties::default().with_headers(headers);
+            let mut delivery = Delivery::read("Q", raw);
+            assert!(read(&mut delivery).is_err(), "{name}");
+            assert_eq!(delivery.event.id, "t-1", "{name}");
+        }
+        let body = r#"{"task":"a","id":"t-2","expires":"soon"}"#;
+        let mut delivery =
+            Delivery::read("Q", Raw::mock(1, "x".into(), "".into(), false, body.into()));
+        assert!(read(&mut delivery).is_err());
+        assert_eq!(delivery.event.id, "t-2");
     }
 
     #[test]
