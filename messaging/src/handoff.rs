@@ -42,6 +42,8 @@ pub(crate) const DEATH: &str = "x-gw-death";
 /// When its sender wants it delivered no more, in milliseconds since 1970 UTC.
 pub(crate) const EXPIRES_AT: &str = "x-gw-expires-at";
 
+/// The longest expiration of a message in RabbitMQ.
+const EXPIRATION_MAX: Duration = Duration::from_millis(u32::MAX as u64);
 /// More than a time in RFC 3339 has.
 const TIME_BYTES_MAX: usize = 64;
 
@@ -145,9 +147,11 @@ impl Delivery {
 }
 
 /// With what remains of the time, for a copy that goes straight to the queue of its route. Past it
-/// the least there is: it is found to be expired by whoever gets it first.
+/// the least there is: it is found to be expired by whoever gets it first. And at most what RabbitMQ
+/// takes, 49 days, since it closes the channel of what asks for more.
 pub(crate) fn with_rest(properties: BasicProperties, expiry: Expiry) -> BasicProperties {
     let rest = expiry.remaining().unwrap_or(Duration::from_millis(1));
+    let rest = rest.min(EXPIRATION_MAX);
     let rest = short(&rest.as_millis().to_string()).unwrap_or_default();
     properties.with_expiration(rest)
 }
@@ -179,6 +183,62 @@ mod tests {
     fn redelivered(copy: Message) -> Delivery {
         // RabbitMQ routes an expired copy back to the queue through the same exchange.
         Delivery::read("Q", raw(RETRY_EXCHANGE, "Q", copy.properties))
+    }
+
+    /// RabbitMQ closes the channel of a longer one, and all that is under way on it.
+    #[test]
+    fn what_remains_for_ever_is_what_rabbitmq_takes() {
+        for at in [8_000_000_000_000_000_000, i64::MAX] {
+            let mut headers = Headers::new();
+            headers.insert(EXPIRES_AT, AMQPValue::LongLongInt(at));
+            let properties = BasicProperties::default().with_headers(headers.into_table());
+            let delivery = Delivery::read("Q", raw(RETRY_EXCHANGE, "Q", properties));
+            let copy = delivery.put_back(&failure()).properties;
+            assert_eq!(copy.expiration().as_ref().unwrap().as_str(), "4294967295");
+            let headers = copy.headers().as_ref().unwrap();
+            assert_eq!(integer(headers, EXPIRES_AT), Some(at));
+        }
+    }
+
+    /// They would say what is ours to say, or make the copy another event than the original was.
+    #[test]
+    fn a_copy_names_what_its_producer_wrote_under_names_of_ours() {
+        let mut headers = Headers::new();
+        for (name, value) in [
+            ("x-tenant", "blue"),
+            ("x-gw-note", "mine"),
+            ("cloudEvents_subject", "S"),
+            // As the copy has it anyway.
+            ("cloudEvents_source", "amqp:events"),
+        ] {
+            headers.insert_text(name, value);
+        }
+        headers.insert_text(CLEANED, "a note");
+        let properties = BasicProperties::default().with_headers(headers.into_table());
+        let first = Delivery::read("Q", raw("events", "a.b", properties));
+        let retry = first.retry(Duration::from_secs(1), Duration::from_secs(1), &failure());
+        let second = redelivered(retry);
+        for copy in [
+            second.dead_letter(&failure()),
+            first.dead_letter(&failure()),
+        ] {
+            let headers = copy.properties.headers().as_ref().unwrap();
+            let dropped = text(headers, DROPPED).unwrap();
+            let mut names: Vec<_> = dropped.split(", ").collect();
+            names.sort_unstable();
+            assert_eq!(names, ["cloudEvents_subject", "x-gw-note"]);
+            assert_eq!(text(headers, "x-tenant"), Some("blue"));
+            assert_eq!(text(headers, CLEANED), Some("a note"));
+        }
+        // With an id the attributes are the event's, and nothing is lost.
+        let mut headers = Headers::new();
+        for name in ["cloudEvents_id", "cloudEvents_subject", "cloudEvents_other"] {
+            headers.insert_text(name, "1");
+        }
+        let properties = BasicProperties::default().with_headers(headers.into_table());
+        let copy = Delivery::read("Q", raw("events", "a.b", properties)).dead_letter(&failure());
+        let headers = copy.properties.headers().as_ref().unwrap();
+        assert!(!headers.contains_key(DROPPED), "{headers:?}");
     }
 
     #[test]

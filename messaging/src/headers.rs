@@ -70,6 +70,11 @@ impl Headers {
         }
     }
 
+    /// Whether it has this value under this name.
+    pub(crate) fn has(&self, name: &str, value: &AMQPValue) -> bool {
+        self.table.inner().get(name) == Some(value)
+    }
+
     /// Names what is left out, here or by who made the original of a copy.
     pub(crate) fn dropped_before(&mut self, names: &str) {
         let separator = if self.dropped.is_empty() {

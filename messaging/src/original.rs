@@ -12,7 +12,7 @@ use crate::{
     event::{attribute_prefix, is_attribute},
     handoff::{EXPIRES_AT, OWN_PREFIX},
     headers::{DROPPED, Headers, entries, text},
-    wire::parsable,
+    wire::{CLEANED, parsable},
 };
 
 /// Headers that must not be copied: RabbitMQ routes by CC and BCC, and counts in `x-death`.
@@ -30,7 +30,11 @@ impl Delivery {
         if let Some(dropped) = text(originals, DROPPED).filter(|_| self.handed_off) {
             headers.dropped_before(dropped);
         }
-        carry(originals, attribute_prefix(originals), headers);
+        let attributes = attribute_prefix(originals);
+        if !self.handed_off {
+            name_lost(originals, attributes, headers);
+        }
+        carry(originals, attributes, headers);
     }
 
     /// What a copy keeps, as AMQP writes properties: for who keeps it without knowing AMQP.
@@ -61,6 +65,21 @@ pub(crate) fn carry(originals: &FieldTable, attributes: Option<&str>, headers: &
         let is_kept = !STRIPPED.contains(&name) && !name.starts_with(OWN_PREFIX);
         if is_kept && !is_attribute(attributes, name, value) {
             headers.insert(name, value.clone());
+        }
+    }
+}
+
+/// Names the headers of a producer that no copy can keep, since what they would say there is ours to
+/// say: those with our own prefix, and those that the copy would make an attribute of.
+fn name_lost(originals: &FieldTable, attributes: Option<&str>, headers: &mut Headers) {
+    for (name, value) in entries(originals) {
+        let name = name.as_str();
+        // The note of what was replaced as the message came in is ours, and goes on.
+        let is_own = name.starts_with(OWN_PREFIX) && name != CLEANED;
+        let is_read = attributes.is_some_and(|prefix| name.starts_with(prefix));
+        let is_written_new = !is_read && is_attribute(attributes, name, value);
+        if is_own || is_written_new && !headers.has(name, value) {
+            headers.dropped_before(name);
         }
     }
 }
