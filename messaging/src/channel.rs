@@ -83,6 +83,14 @@ pub(crate) enum ChannelError {
          the RabbitMQ node, which then elects one"
     )]
     NoLeader,
+    /// The message never gets here; see `apart.rs`.
+    #[error(
+        "RabbitMQ cannot write its next message to a client of AMQP 0-9-1, and closes the connection \
+         (541 INTERNAL_ERROR); remove the message by RabbitMQ's management API (POST \
+         /api/queues/VHOST/QUEUE/get with the ackmode ack_requeue_false, or purge the queue). Other \
+         queues run on; this one is tried again every half a minute, on a connection of its own"
+    )]
+    Undeliverable,
     #[error("publishes stayed unconfirmed past the deadline")]
     Unconfirmed,
     #[error("a bug of this program; its panic is in the log")]

@@ -8,14 +8,21 @@ use std::{sync::Arc, time::Duration};
 
 use budget::Budget;
 use futures_util::StreamExt as _;
-use lapin::Event;
+use lapin::{
+    ErrorKind, Event,
+    protocol::{AMQPErrorKind, AMQPHardError},
+};
 use tokio::{sync::watch, time::timeout};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::TaskTracker,
+};
 use tracing::{info, warn};
 
 use crate::{
     AmqpUrl, Backoff, Status,
     amqp_url::Redacted,
+    apart::Places,
     caught::caught,
     channel::{CLOSE_DEADLINE, Channel, ChannelError, Declaring},
     intake::Intake,
@@ -26,16 +33,25 @@ use crate::{
 /// every failed precondition.
 const ACKNOWLEDGEMENT_TIMEOUT: &str = "delivery acknowledgement";
 
+/// For the supervisor to hear what a channel has heard.
+const COUNT_DEADLINE: Duration = Duration::from_secs(1);
+
 /// A supervised AMQP connection. Cheap to clone; all clones are the same connection.
 ///
 /// Publish on one and consume on another: RabbitMQ blocks a connection that publishes when it
 /// runs short of memory or disk, and acknowledgements must not wait behind that.
 #[derive(Clone, Debug)]
 pub struct Connection {
+    name: Arc<str>,
+    url: AmqpUrl,
     link: watch::Receiver<Link>,
+    /// How often RabbitMQ closed it with an internal error.
+    internal_errors: watch::Receiver<u64>,
     declaring: Declaring,
     /// Bounds what its consumers are sent ahead.
     budget: Option<Budget>,
+    /// For its consumers that are to have a connection of their own.
+    pub(crate) places: Places,
     closing: CancellationToken,
     tasks: TaskTracker,
 }
@@ -69,33 +85,39 @@ impl Connection {
     /// Starts to connect to one of the nodes of `url`, and keeps at it until [`Self::close`].
     /// `name` is shown in RabbitMQ's list of connections and in the logs.
     pub fn open(name: impl Into<String>, url: &AmqpUrl) -> Self {
-        Self::start(name.into(), url, None)
+        Self::start(name.into().into(), url.clone(), None)
     }
 
     /// The same for one to consume on, whose deliveries take their bytes of `budget`. What finds no
     /// room goes back to its queue until there is some.
     pub fn open_within(budget: Budget, name: impl Into<String>, url: &AmqpUrl) -> Self {
-        Self::start(name.into(), url, Some(budget))
+        Self::start(name.into().into(), url.clone(), Some(budget))
     }
 
-    fn start(name: String, url: &AmqpUrl, budget: Option<Budget>) -> Self {
+    fn start(name: Arc<str>, url: AmqpUrl, budget: Option<Budget>) -> Self {
         let (sender, link) = watch::channel(Link::Down("not connected yet".into()));
+        let (count, internal_errors) = watch::channel(0);
         let closing = CancellationToken::new();
         let tasks = TaskTracker::new();
         let supervisor = Supervisor {
-            name,
+            name: name.clone(),
             nodes: (url.nodes().iter())
                 .map(|uri| Node::new(uri.clone(), budget.clone()))
                 .collect(),
             link: sender,
+            internal_errors: count,
             closing: closing.clone(),
         };
         tasks.spawn(supervisor.run());
         tasks.close();
         Self {
+            name,
+            url,
             link,
+            internal_errors,
             declaring: Declaring::default(),
             budget,
+            places: Places::default(),
             closing,
             tasks,
         }
@@ -135,6 +157,33 @@ impl Connection {
         self.budget.as_ref().map(Intake::per_consumer)
     }
 
+    /// Another one like it, for one of its queues alone. It declares in turn with this one.
+    pub(crate) fn for_queue(&self, queue: &str) -> Self {
+        let name = format!("{}: {queue}", self.name);
+        let mut own = Self::start(name.into(), self.url.clone(), self.budget.clone());
+        own.declaring = self.declaring.clone();
+        own
+    }
+
+    /// Closes the connection when it is dropped.
+    pub(crate) fn close_on_drop(&self) -> DropGuard {
+        self.closing.clone().drop_guard()
+    }
+
+    /// How often RabbitMQ closed it with an internal error. On a connection that is up all are
+    /// counted that came before it.
+    pub(crate) fn internal_errors(&self) -> u64 {
+        *self.internal_errors.borrow()
+    }
+
+    /// Whether RabbitMQ closed it with an internal error, of which a channel may know a moment
+    /// before the supervisor.
+    pub(crate) async fn had_internal_error(&self) -> bool {
+        let mut count = self.internal_errors.clone();
+        let counted = timeout(COUNT_DEADLINE, count.wait_for(|count| *count > 0)).await;
+        counted.is_ok_and(|counted| counted.is_ok())
+    }
+
     /// Whether it is closed for good, or about to be.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.is_cancelled()
@@ -152,22 +201,24 @@ impl Connection {
     /// Opens a channel, waiting for the connection where it is away. Ends with an error when the
     /// connection is closed for good or RabbitMQ refuses the channel.
     pub(crate) async fn channel(&self) -> Result<Channel, ChannelError> {
+        let connection = self.up().await?;
+        Channel::open(connection, self.link.clone(), self.declaring.clone()).await
+    }
+
+    /// Waits until it is connected. Ends with an error when it is closed for good.
+    pub(crate) async fn up(&self) -> Result<Arc<Live>, ChannelError> {
         let mut link = self.link.clone();
-        let connection = link
-            .wait_for(|link| link.connection().is_some())
-            .await
-            .map_err(|_closed| ChannelError::Closing)?
-            .connection()
-            .cloned()
-            .ok_or(ChannelError::Closing)?;
-        Channel::open(connection, link, self.declaring.clone()).await
+        let link = link.wait_for(|link| link.connection().is_some()).await;
+        let link = link.map_err(|_closed| ChannelError::Closing)?;
+        link.connection().cloned().ok_or(ChannelError::Closing)
     }
 }
 
 struct Supervisor {
-    name: String,
+    name: Arc<str>,
     nodes: Vec<Node>,
     link: watch::Sender<Link>,
+    internal_errors: watch::Sender<u64>,
     closing: CancellationToken,
 }
 
@@ -184,7 +235,7 @@ impl Supervisor {
                 let node = Redacted(&self.nodes[index].uri);
                 let reason = match connected.unwrap_or_else(|| Err(panicked())) {
                     Ok(connection) => {
-                        info!(connection = self.name, %node, "connected to RabbitMQ");
+                        info!(connection = %self.name, %node, "connected to RabbitMQ");
                         backoff.reset();
                         match caught(self.watch(connection)).await {
                             Some(None) => return,
@@ -195,7 +246,7 @@ impl Supervisor {
                     Err(reason) => reason,
                 };
                 let attempt = backoff.attempt() + 1;
-                warn!(connection = self.name, %node, attempt, reason, "no connection to RabbitMQ, trying again");
+                warn!(connection = %self.name, %node, attempt, reason, "no connection to RabbitMQ, trying again");
                 let reason = format!("no connection to RabbitMQ at {node}: {reason}");
                 self.link.send_replace(Link::Down(reason.into()));
                 // The wait after each node, not after each round, bounds the attempts a minute.
@@ -221,14 +272,17 @@ impl Supervisor {
             tokio::select! {
                 event = events.next() => match event {
                     Some(Event::ConnectionBlocked(reason)) => {
-                        warn!(connection = self.name, reason, "RabbitMQ blocks publishing");
+                        warn!(connection = %self.name, reason, "RabbitMQ blocks publishing");
                         self.announce(&connection, Some(reason.into()));
                     }
                     Some(Event::ConnectionUnblocked) => {
-                        info!(connection = self.name, "RabbitMQ takes publishes again");
+                        info!(connection = %self.name, "RabbitMQ takes publishes again");
                         self.announce(&connection, None);
                     }
                     Some(Event::Error(error)) if !connection.status().connected() => {
+                        if is_internal(&error) {
+                            self.internal_errors.send_modify(|count| *count += 1);
+                        }
                         return Some(error.to_string());
                     }
                     // lapin tells the errors of channels here as well, which end no connection.
@@ -265,7 +319,7 @@ impl Supervisor {
         let reason = error.to_string();
         if reason.contains(ACKNOWLEDGEMENT_TIMEOUT) {
             warn!(
-                connection = self.name,
+                connection = %self.name,
                 reason,
                 "RabbitMQ closed a channel that held its deliveries for too long, and delivers them again: raise its consumer_timeout"
             );
@@ -278,6 +332,17 @@ impl Supervisor {
             () = self.closing.cancelled() => None,
         }
     }
+}
+
+/// Whether it is 541 of RabbitMQ's reply codes.
+fn is_internal(error: &lapin::Error) -> bool {
+    let ErrorKind::ProtocolError(protocol) = error.kind() else {
+        return false;
+    };
+    matches!(
+        protocol.kind(),
+        AMQPErrorKind::Hard(AMQPHardError::INTERNALERROR)
+    )
 }
 
 fn panicked() -> String {

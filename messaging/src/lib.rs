@@ -7,6 +7,7 @@ mod acker;
 mod acks;
 mod ahead;
 mod amqp_url;
+mod apart;
 mod backoff;
 mod breaker;
 mod caught;

@@ -62,4 +62,5 @@ mod tls;
 mod too_large;
 mod topology;
 mod typed;
+mod undeliverable;
 mod words;

@@ -96,10 +96,25 @@ impl Management {
         all
     }
 
+    /// Publishes a message with all that AMQP 0-9-1 has no room for.
+    pub async fn publish(&self, exchange: &str, key: &str, payload: &str) {
+        let path = format!("exchanges/{}/{exchange}/publish", self.virtual_host);
+        let message = json!({
+            "properties": {}, "routing_key": key, "payload": payload, "payload_encoding": "string",
+        });
+        let answer = self.expect(Method::POST, &path, Some(message)).await;
+        assert_eq!(answer["routed"], true, "{path}");
+    }
+
     /// Takes the messages of a queue out of it, up to 1,000.
     pub async fn take(&self, queue: &str) -> Vec<Value> {
+        self.take_some(queue, 1000).await
+    }
+
+    /// Takes the first messages of a queue out of it.
+    pub async fn take_some(&self, queue: &str, count: usize) -> Vec<Value> {
         let path = format!("{}/get", self.queue_path(queue));
-        let request = json!({"count": 1000, "ackmode": "ack_requeue_false", "encoding": "auto"});
+        let request = json!({"count": count, "ackmode": "ack_requeue_false", "encoding": "auto"});
         let (status, taken) = self.call(Method::POST, &path, Some(request)).await;
         // A quorum queue is listed a moment before its process runs, and holds nothing until then.
         if status == StatusCode::BAD_REQUEST && taken.to_string().contains("noproc") {
