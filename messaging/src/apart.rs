@@ -23,8 +23,8 @@ use crate::{Connection, channel::ChannelError, incoming::Incoming};
 const TRIAL_DEADLINE: Duration = Duration::from_secs(5);
 /// When no more comes for so long, RabbitMQ has sent what it can.
 const QUIET: Duration = Duration::from_millis(500);
-/// A connection takes a thread and some megabytes, so few are made at one time, for each purpose.
-const PLACES: usize = 8;
+/// A connection takes a thread and 9 MiB, so few are made at one time, for each purpose.
+const PLACES: usize = 4;
 
 /// The connections that consumers may have beside the shared one at one time.
 #[derive(Clone, Debug)]
