@@ -1,12 +1,12 @@
 # One build stage for the workspace, one target per service: docker build --target broker-service .
-# BuildKit is needed for the cache mounts. There is no `# syntax=` line: it would fetch a frontend.
+# The cache mounts need BuildKit. There is no `# syntax=` line: it would fetch a frontend.
 
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
 # Static binaries run in an empty image. The target is named so that crt-static does not reach
-# procedural macros, which must stay dynamic. The cache of artefacts serves every checkout, and cargo
-# goes by modification times: sources are touched, or one older than its artefact would not be built.
+# procedural macros, which must stay dynamic. All checkouts share the cache of artefacts, and cargo
+# compares modification times: touch the sources, or cargo skips those older than their artefact.
 ENV RUSTFLAGS="-C target-feature=+crt-static"
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,id=event-gateway-target,target=/src/target \
@@ -20,7 +20,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
         cp "target/$target/release/$service-service" /out/; \
     done
 
-# What all four share: certificate authorities and a data directory of a user without a name.
+# Shared by all four: certificate authorities, and a data directory of an unnamed user.
 FROM scratch AS base
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build --chown=65532:65532 /out/data /data

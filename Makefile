@@ -1,9 +1,9 @@
-# `make` lists the targets. What they do is in scripts/; this file only names it.
+# `make` lists the targets. The work is done in scripts/.
 
-# up and up_build start a Docker engine where none runs, and leave it running with the suite.
+# up and up_build start a Docker engine if none runs, and leave it running.
 COMPOSE := scripts/docker-engine --stay scripts/compose
 
-# RABBITMQ=4 tests with nodes of the image, which takes an engine; else they are of the package.
+# RABBITMQ=4 tests with the image, which needs a Docker engine; otherwise with the installed package.
 NODES := $(if $(filter 4,$(RABBITMQ)),scripts/docker-engine)
 
 .DEFAULT_GOAL := help
@@ -21,22 +21,22 @@ test: ## unit and end-to-end tests, with a private RabbitMQ and PostgreSQL
 test-all: ## test and chaos on both generations of RabbitMQ, the proof, test-compose: about two hours
 	@scripts/test-all
 
-chaos: ## break everything under load for half an hour, and balance all events; RABBITMQ=3 or 4
+chaos: ## break everything under load for half an hour, and account for each event; RABBITMQ=3 or 4
 	@$(NODES) scripts/chaos $(CHAOS)
 
-bench: ## measure the suite beside its peers and RabbitMQ alone; BENCH="--rounds 1 publish" for a part
+bench: ## compare with peers and with RabbitMQ alone; BENCH="--rounds 1 publish" for a part
 	@$(NODES) scripts/bench $(BENCH)
 
-test-compose: ## the Docker test: build, start, use and remove the composed suite
+test-compose: ## the Docker test: build, start, use and remove the containers
 	@scripts/docker-engine scripts/test-compose
 
-up_build: ## stop, build and start the suite in containers; wait until it is healthy
+up_build: ## stop, build and start everything in containers; wait until it is healthy
 	@scripts/docker-engine --stay scripts/up --build
 
-up: ## start the suite in containers as it was built
+up: ## start the containers as they were built
 	@scripts/docker-engine --stay scripts/up
 
-down: ## stop the containers; their volumes stay
+down: ## stop the containers; keep their volumes
 	@$(COMPOSE) down
 
 logs: ## follow the containers' logs
@@ -45,9 +45,9 @@ logs: ## follow the containers' logs
 fmt: ## format the code
 	cargo fmt --all
 
-lint: ## what CI demands of the code besides the tests
+lint: ## check formatting, and clippy with warnings as errors
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
-clean: ## remove what was built; ./data and the containers' volumes stay
+clean: ## remove build output; keep ./data and the containers' volumes
 	cargo clean

@@ -175,11 +175,11 @@ async fn make_run_starts_nothing_in_place_of_the_rabbitmq_that_it_was_given() {
         ),
         (
             format!("amqp://app:s3cret@{web}"),
-            "speaks no AMQP 0-9-1".to_owned(),
+            "does not speak AMQP 0-9-1".to_owned(),
         ),
         (
             format!("amqp://app:s3cret@{other_version}"),
-            "speaks no AMQP 0-9-1".to_owned(),
+            "does not speak AMQP 0-9-1".to_owned(),
         ),
         (
             format!("amqp://app:s3cret@{silent}"),
