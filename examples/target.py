@@ -1,4 +1,4 @@
-"""A service that knows only HTTP: it prints each event that it gets.
+"""A service that knows only HTTP. It prints each event that it receives.
 
     python target.py [PORT]
 """
@@ -13,12 +13,12 @@ class Target(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         print(self.headers["ce-type"], self.headers["ce-id"], body.decode())
-        # Any 2xx says that the event is done; only now RabbitMQ forgets it.
+        # Any 2xx means that the event is done. Only now does RabbitMQ delete it.
         self.send_response(204)
         self.end_headers()
 
     def log_message(self, *_):
-        """No access log: the prints above say it all."""
+        """No access log: the prints above are enough."""
 
 
 port = int(sys.argv[1]) if len(sys.argv) > 1 else 9101

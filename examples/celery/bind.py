@@ -1,6 +1,6 @@
-"""Lets what is posted to the broker as microservice.event reach all services of the fanout.
+"""Forwards events of the type microservice.event from the broker to all services on the fanout.
 
-Run it once. Their workers stay as they are: an exchange can be bound to another one, like a queue.
+Run it once. The workers do not change: RabbitMQ can bind an exchange to another one, like a queue.
 """
 
 import os

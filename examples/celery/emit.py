@@ -1,4 +1,4 @@
-"""Emits one event in each of the two ways that services with Celery have.
+"""Emits one event, in either of the two ways that Celery services use.
 
     python emit.py order_placed 4711           as a task of the Celery app (protocol 2)
     python emit.py --pika order_placed 4711    by pika, without Celery (protocol 1)
@@ -20,7 +20,7 @@ def by_celery(event_type, event):
 
 
 def by_pika(event_type, event):
-    """The body says all; the worker looks at nothing else but the content type."""
+    """The worker reads only the body and the content type."""
     body = {
         "task": "microservice.event",
         "id": event["task_id"],
@@ -33,7 +33,7 @@ def by_pika(event_type, event):
     channel.confirm_delivery()
     channel.basic_publish(
         "microservice-events",
-        "",  # a fanout asks for no routing key
+        "",  # a fanout ignores the routing key
         json.dumps(body),
         pika.BasicProperties(
             content_type="application/json", content_encoding="utf-8", delivery_mode=2

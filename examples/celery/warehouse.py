@@ -1,4 +1,4 @@
-"""A service of the Celery kind: it takes every event of the fanout microservice-events.
+"""A Celery service. It consumes every event of the fanout microservice-events.
 
     celery --app warehouse worker
 """
@@ -9,7 +9,7 @@ from celery import Celery
 from celery.utils.log import get_task_logger
 from kombu import Exchange, Queue
 
-# It ends in %2F, the virtual host "/": Celery, pika and the listener then all mean the same.
+# It ends in %2F, the virtual host "/", so that Celery, pika and the listener use the same one.
 BROKER_URL = os.environ.get("BROKER_URL", "amqp://guest:guest@127.0.0.1:5672/%2F")
 
 events = Exchange("microservice-events", type="fanout", durable=True)
@@ -18,9 +18,9 @@ log = get_task_logger(__name__)
 app = Celery("warehouse", broker=BROKER_URL)
 app.conf.update(
     task_queues=[Queue("warehouse-events", events)],
-    # What this app sends goes to the exchange of its default queue, hence to everybody's queue.
+    # This app publishes to the exchange of its default queue, and so to every service's queue.
     task_default_queue="warehouse-events",
-    # Acknowledge after the task, so that a worker that dies loses nothing.
+    # Acknowledge after the task, so that a crashed worker loses nothing.
     task_acks_late=True,
     task_ignore_result=True,
 )

@@ -1,4 +1,4 @@
-"""A service that talks as goamqp does (github.com/sparetimecoders/goamqp), in a few lines of Python.
+"""A service that behaves like goamqp (github.com/sparetimecoders/goamqp), in a few lines of Python.
 
     python goamqp.py invoices consume order.placed
     python goamqp.py shop publish order.placed '{"order": 4711}'
@@ -19,14 +19,14 @@ FIVE_DAYS_MS = 5 * 24 * 60 * 60 * 1000
 
 
 class Goamqp:
-    """Names, arguments and headers are goamqp's; so are the acknowledgements."""
+    """Names, arguments, headers and acknowledgements are goamqp's."""
 
     def __init__(self, name):
         self.name = name
         self.handlers = {}
         self.connection = pika.BlockingConnection(pika.URLParameters(AMQP_URL))
         self.channel = self.connection.channel()
-        # For all consumers of the channel together, which classic queues alone can do.
+        # For all consumers of the channel together, which only classic queues support.
         self.channel.basic_qos(prefetch_count=20, global_qos=True)
 
     def consume_events(self, key, handler):
@@ -40,14 +40,14 @@ class Goamqp:
         self._publish(f"{service}.direct.exchange.request", "direct", key, message)
 
     def consume_responses(self, service, key, handler):
-        """Responses of `service` come through its headers exchange, to whom their header names."""
+        """Responses of `service` come through its headers exchange, to the service that their header names."""
         exchange = f"{service}.headers.exchange.response"
         queue = f"{exchange}.queue.{self.name}"
         self._consume(exchange, "headers", queue, key, handler, {"service": self.name})
 
     def _publish(self, exchange, kind, key, message):
         self.channel.exchange_declare(exchange, exchange_type=kind, durable=True)
-        # No message_id, no type, no timestamp: that is all that goamqp sends.
+        # goamqp sends no message_id, no type and no timestamp.
         properties = pika.BasicProperties(
             content_type="application/json", delivery_mode=2, headers={"service": self.name}
         )

@@ -1,4 +1,4 @@
-"""The pricing service: HTTP in, JSON out. It answers goamqp's requests without knowing it.
+"""The pricing service: HTTP in, JSON out. It answers goamqp's requests without knowing goamqp.
 
     python pricing.py [PORT]
 """
@@ -25,7 +25,7 @@ class Pricing(BaseHTTPRequestHandler):
         print(f"asked for the price of a {item}")
 
     def log_message(self, *_):
-        """No access log: the prints above say it all."""
+        """No access log: the prints above are enough."""
 
 
 port = int(sys.argv[1]) if len(sys.argv) > 1 else 9102

@@ -1,4 +1,4 @@
-"""Publishes a document with headers that say what it is.
+"""Publishes a document with headers that describe it.
 
     python documents.py format=pdf pages=3
 """
@@ -13,7 +13,7 @@ AMQP_URL = os.environ.get("AMQP_URL", "amqp://guest:guest@127.0.0.1:5672/%2F")
 
 headers = dict(argument.split("=") for argument in sys.argv[1:])
 if "pages" in headers:
-    headers["pages"] = int(headers["pages"])  # a header matches in its type, too: 3 is not "3"
+    headers["pages"] = int(headers["pages"])  # types must match too: 3 is not "3"
 
 connection = pika.BlockingConnection(pika.URLParameters(AMQP_URL))
 channel = connection.channel()

@@ -1,4 +1,4 @@
-"""Analytics: a plain AMQP consumer beside the listener, with a queue and so a copy of its own.
+"""Analytics: a plain AMQP consumer next to the listener, with its own queue and so its own copy.
 
     python analytics.py
 """
@@ -24,11 +24,11 @@ def connect():
 
 def count(channel, method, properties, body):
     print(f"counted order {json.loads(body)['order']}")
-    channel.basic_ack(method.delivery_tag)  # last: if this program dies before, the order comes again
+    channel.basic_ack(method.delivery_tag)  # last: if this program crashes before, RabbitMQ redelivers the order
 
 
 channel = connect().channel()
-# Everybody declares what they need, in the same words: so it does not matter who is first.
+# Every program declares what it needs with the same arguments, so the order of start does not matter.
 channel.exchange_declare("order-exchange", exchange_type="direct", durable=True)
 channel.queue_declare("analytics-queue", durable=True)
 channel.queue_bind("analytics-queue", "order-exchange", "order.placed")

@@ -1,4 +1,4 @@
-"""The email service. It speaks HTTP and has never heard of RabbitMQ.
+"""The email service. It speaks HTTP and does not know RabbitMQ.
 
     python email_service.py [PORT]
 """
@@ -16,15 +16,15 @@ class EmailService(BaseHTTPRequestHandler):
     def do_POST(self):
         order = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         event = self.headers["Idempotency-Key"]
-        # An event can come twice, under the same id, when somebody dies at the wrong moment.
+        # After a crash an event can arrive twice, with the same id.
         if event not in sent:
             sent.add(event)
             print(f"mail to {order['email']}: thank you for order {order['order']}")
-        self.send_response(204)  # any 2xx says that the event is done
+        self.send_response(204)  # any 2xx means that the event is done
         self.end_headers()
 
     def log_message(self, *_):
-        """No access log: the prints above say it all."""
+        """No access log: the prints above are enough."""
 
 
 port = int(sys.argv[1]) if len(sys.argv) > 1 else 9101

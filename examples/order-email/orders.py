@@ -1,4 +1,4 @@
-"""The order service. It publishes what happened and knows nobody who listens.
+"""The order service. It publishes what happened and does not know its consumers.
 
     python orders.py 4711 4712            places two orders
     python orders.py --own-queue 4711     the same, as a team does that declares the queue here
@@ -28,14 +28,14 @@ def connect():
 def place(channel, number):
     order = {"order": number, "email": f"customer-{number}@example.com"}
     properties = pika.BasicProperties(
-        message_id=str(uuid.uuid4()),  # whoever gets the message twice can tell by it
+        message_id=str(uuid.uuid4()),  # a consumer recognises a redelivery by it
         content_type="application/json",
         delivery_mode=pika.DeliveryMode.Persistent,  # survives a restart of RabbitMQ
     )
     while True:
         try:
-            # mandatory: RabbitMQ gives the message back when no queue takes it. Without that, an
-            # order placed before the first consumer ever ran would be gone.
+            # mandatory: RabbitMQ returns the message if no queue takes it. Otherwise an order
+            # placed before the first consumer ever ran would be lost.
             channel.basic_publish(
                 "order-exchange", "order.placed", json.dumps(order), properties, mandatory=True
             )
@@ -53,7 +53,7 @@ channel.exchange_declare("order-exchange", exchange_type="direct", durable=True)
 if "--own-queue" in sys.argv:
     channel.queue_declare("email-queue", durable=True)
     channel.queue_bind("email-queue", "order-exchange", "order.placed")
-channel.confirm_delivery()  # basic_publish returns when RabbitMQ has the message
+channel.confirm_delivery()  # basic_publish returns when RabbitMQ has confirmed the message
 for number in numbers:
     place(channel, number)
 connection.close()

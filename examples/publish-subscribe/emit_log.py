@@ -1,4 +1,4 @@
-"""Publishes log messages to everybody who listens at this moment (RabbitMQ's third tutorial).
+"""Publishes log messages to all current subscribers (RabbitMQ's third tutorial).
 
     python emit_log.py 'first message' 'second message'
 """

@@ -20,5 +20,5 @@ for method, _, body in channel.consume("jobs", inactivity_timeout=2):
         taken += 1
     elif taken:
         break
-# As a crash does: nothing is acknowledged, nothing is closed.
+# Like a crash: acknowledge nothing, close nothing.
 os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Publishes jobs that survive a restart of RabbitMQ, and jobs that need not.
+"""Publishes jobs that survive a restart of RabbitMQ, and jobs that need not survive it.
 
     python jobs.py
 """
@@ -16,7 +16,7 @@ channel.confirm_delivery()
 for number in (1, 2):
     for mode in pika.DeliveryMode:
         job = f"{mode.name.lower()} job {number}"
-        # Straight into the queue, by the default exchange. By its id a job is known when it comes again.
+        # Straight into the queue, through the default exchange. The id identifies a redelivered job.
         properties = pika.BasicProperties(content_type="text/plain", delivery_mode=mode,
                                           message_id=str(uuid.uuid4()))
         channel.basic_publish("", "jobs", job, properties, mandatory=True)

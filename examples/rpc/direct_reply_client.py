@@ -1,4 +1,4 @@
-"""The same by RabbitMQ's direct reply-to, which needs no queue for the answers, and by asyncio.
+"""The same with RabbitMQ's direct reply-to, which needs no queue for the answers, and with asyncio.
 
     python direct_reply_client.py 30 31
 """
@@ -22,7 +22,7 @@ async def main(numbers):
         async def on_reply(message):
             answers.pop(message.correlation_id).set_result(int(message.body))
 
-        # Not a queue that anybody declares. Consume it first, on the channel that asks.
+        # Nobody declares this queue. Consume it first, on the channel that sends the request.
         replies = await channel.get_queue(REPLY_TO, ensure=False)
         await replies.consume(on_reply, no_ack=True)
 

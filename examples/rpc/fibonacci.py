@@ -28,7 +28,7 @@ class Service(BaseHTTPRequestHandler):
         print(f"fibonacci({n})")
 
     def log_message(self, *_):
-        """No access log: the prints above say it all."""
+        """No access log: the prints above are enough."""
 
 
 port = int(sys.argv[1]) if len(sys.argv) > 1 else 9101

@@ -1,4 +1,4 @@
-"""Asks for Fibonacci numbers and takes the answers from a queue of its own (RabbitMQ's sixth tutorial).
+"""Requests Fibonacci numbers and reads the answers from its own queue (RabbitMQ's sixth tutorial).
 
     python rpc_client.py 30 31
 """

@@ -139,7 +139,7 @@ async fn the_script_says_what_is_wrong_with_what_it_is_given() {
         (
             &topology("/", json!([])),
             "--types=#",
-            "'/'; give it one of its own",
+            "'/'; use a dedicated one",
         ),
         (
             &topology("shop", Value::Null),

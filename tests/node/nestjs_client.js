@@ -1,5 +1,5 @@
-// What programs with @nestjs/microservices send and read by its RMQ transport. One line for each
-// answer, as JSON: the name of the case, and the value or the error that the client has got.
+// What programs with @nestjs/microservices send and read with its RMQ transport. Prints one line per
+// answer, as JSON: the name of the case, and the value or the error that the client received.
 //
 //   node nestjs_client.js AMQP_URL EVENTS_QUEUE REQUESTS_QUEUE
 

@@ -1,4 +1,4 @@
-"""Sends tasks by Celery in all ways that it knows, and prints a line for each: what is to become of it, its id.
+"""Sends tasks with Celery in every way it supports, and prints a line for each: the expected result, the id.
 
     python celery_send.py amqp://guest:guest@127.0.0.1:5672/%2F
 """
@@ -11,12 +11,12 @@ from celery import Celery
 from kombu import Exchange, Queue
 from kombu.serialization import register
 
-# YAML and MessagePack as kombu names them; the packages for them are not there, and not asked for.
+# YAML and MessagePack as kombu names them; their packages are not installed, and not needed.
 register("yaml", json.dumps, json.loads, "application/x-yaml", "utf-8")
 register("msgpack", lambda data: b"\x93\x91\xa6sample\x80\x80", lambda data: None, "application/x-msgpack", "binary")
 
 PAST = datetime.datetime(2020, 1, 1, 12, 0)
-# RabbitMQ takes no expiration beyond some weeks, which Celery makes of it as well.
+# Celery also sets an AMQP expiration, which RabbitMQ limits to some weeks.
 FUTURE = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=10)
 
 WAYS = [

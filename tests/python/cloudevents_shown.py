@@ -1,4 +1,4 @@
-"""An event as a line of JSON, alike for who sent it and for who got it."""
+"""An event as a line of JSON, the same for sender and receiver."""
 
 import base64
 import json

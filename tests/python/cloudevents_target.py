@@ -17,7 +17,7 @@ class Target(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("content-length", 0)))
         event = from_http_event(HTTPMessage(dict(self.headers.items()), body))
-        # In one piece: print writes the end of a line by itself, and there are several threads.
+        # One write: print writes the line end separately, and there are several threads.
         sys.stdout.write(shown(event) + "\n")
         self.send_response(204)
         self.end_headers()

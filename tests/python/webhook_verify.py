@@ -1,4 +1,4 @@
-"""Verifies signed deliveries with the library of Standard Webhooks for Python.
+"""Verifies signed deliveries with the Standard Webhooks library for Python.
 
 Arguments: a secret, and a JSON list of {"headers": …, "body": …}. Prints a line for each delivery.
 """

@@ -1,5 +1,5 @@
 """POST /handle on 127.0.0.1:$PORT, published to RabbitMQ at $AMQP_URL. With --versions it only
-says what it is made of."""
+prints the versions."""
 
 import asyncio
 import os
@@ -75,13 +75,13 @@ async def invalid(_request: Request, error: ValidationError) -> JSONResponse:
 
 @app.post("/handle", status_code=202)
 async def handle(request: Request) -> Accepted:
-    # Read here and not as a parameter: a sixth of the time is FastAPI parsing the JSON first,
-    # and Pydantic then going through what came of it.
+    # Read here, not as a parameter: FastAPI would parse the JSON first, a sixth of the time,
+    # and Pydantic would then check the result.
     log = Envelope.model_validate_json(await request.body()).log
     message_id = str(uuid4())
     routing_key = f"log.{log.level.upper()}"
     message = aio_pika.Message(
-        # Without a level that the client did not send.
+        # Omit a level that the client did not send.
         log.model_dump_json(exclude_unset=True).encode(),
         content_type="application/json",
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,

@@ -1,4 +1,4 @@
-// Publishes on one confirm channel, and tells of each message what RabbitMQ said about it.
+// Publishes on one confirm channel, and reports for each message what RabbitMQ answered.
 import amqplib from 'amqplib';
 
 const EXCHANGE = 'events.topic.exchange';
@@ -17,13 +17,13 @@ export async function connect(url) {
     noDelay: true,
     recovery: { initialMaxRetries: 0, maxDelay: 2_000, setup: openChannel },
   });
-  // What follows an error is a close, and what follows that a new connection.
+  // A close follows an error, and a new connection follows the close.
   connection.on('error', (error) => console.error(`connection lost: ${error.message}`));
   setInterval(expire, 500).unref();
   return connection;
 }
 
-// Resolves to nothing once RabbitMQ has confirmed the message, or to the reason why it has not.
+// Resolves to nothing when RabbitMQ has confirmed the message, otherwise to the reason.
 export async function publish(routingKey, messageId, body) {
   while (isFull) {
     await new Promise((resolve) => waitingForRoom.push(resolve));
@@ -32,7 +32,7 @@ export async function publish(routingKey, messageId, body) {
   return new Promise((resolve) => {
     const now = Date.now();
     unconfirmed.set(messageId, { resolve, isReturned: false, deadline: now + CONFIRM_MS_MAX });
-    // False does not mean that it was not taken, but that the next one should wait.
+    // False does not mean that it failed, but that the next one should wait.
     isFull = !channel.publish(
       EXCHANGE,
       routingKey,
@@ -63,7 +63,7 @@ async function openChannel(connection) {
   opened.on('close', () => {
     channel = null;
     makeRoom();
-    // Only a lost connection is recovered from; rejected where it is the connection that was lost.
+    // Recovers only from a lost connection; rejects if the connection was lost.
     connection.close().catch(() => {});
   });
   channel = opened;

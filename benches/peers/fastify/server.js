@@ -1,5 +1,5 @@
 // POST /handle on 127.0.0.1:$PORT, published to RabbitMQ at $AMQP_URL. With --versions it only
-// says what it is made of.
+// prints the versions.
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import Fastify from 'fastify';
@@ -50,7 +50,7 @@ async function serve() {
   const connection = await connect(process.env.AMQP_URL);
   const app = Fastify({
     logger: false,
-    // An event is taken as it is or refused, never mended.
+    // An event is accepted unchanged or refused, never corrected.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
   });
   app.setErrorHandler((error, _request, reply) => {
