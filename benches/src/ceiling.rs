@@ -1,7 +1,7 @@
-//! The ceiling: what RabbitMQ takes from AMQP clients without any HTTP.
+//! The ceiling: what RabbitMQ accepts from AMQP clients without HTTP.
 //!
-//! It is measured in a process of its own, which is this program again, with a runtime as the
-//! services have it: so it is metered as they are.
+//! It is measured in a separate process, which is this program again, with a runtime like the
+//! services', so that it is metered in the same way.
 
 use std::{
     collections::VecDeque,
@@ -35,8 +35,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 pub(crate) enum Kind {
     /// The messaging library's publisher, by as many tasks as publishes are outstanding.
     Publisher,
-    /// lapin alone: one task that publishes and takes the confirms in order. Not mandatory, so
-    /// without a word about what no queue took.
+    /// lapin alone: one task that publishes and reads the confirms in order. Not mandatory, so
+    /// without a report of unrouted messages.
     Lapin,
 }
 

@@ -37,7 +37,7 @@ pub(crate) struct Axis {
     pub(crate) places: Vec<String>,
 }
 
-/// Draws the panels beside each other, in as many rows as it takes.
+/// Draws the panels next to each other, in as many rows as needed.
 pub(crate) fn draw(path: &Path, axis: &Axis, panels: &[Panel]) -> anyhow::Result<()> {
     let columns = panels.len().clamp(1, COLUMNS_MAX);
     let rows = panels.len().div_ceil(columns).max(1);

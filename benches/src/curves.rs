@@ -21,7 +21,7 @@ use crate::{
 pub(crate) struct Curve {
     /// Of its picture's file.
     name: &'static str,
-    /// What was done, for who looks at it.
+    /// What was done, for the reader.
     text: String,
     /// What grows.
     axis: &'static str,

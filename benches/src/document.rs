@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use anyhow::Context as _;
 
-/// Replaces what the document says about a scenario.
+/// Replaces a scenario's part of the document.
 pub(crate) fn write(path: &Path, scenario: &str, text: &str) -> anyhow::Result<()> {
     let name = || path.display().to_string();
     let document = fs::read_to_string(path).with_context(name)?;

@@ -1,4 +1,4 @@
-//! The event that everybody publishes: an entry of a log of 256 bytes.
+//! The event that all contenders publish: a log entry of 256 bytes.
 
 use bytes::Bytes;
 use event::{Event, EventType};
@@ -8,7 +8,7 @@ pub(crate) const BYTES: usize = 256;
 /// What the broker makes of the level of the entry.
 pub(crate) const KEY: EventType = EventType::from_static("log.INFO");
 
-/// The entry itself, which the broker takes as data, byte for byte.
+/// The entry itself, which becomes the data, byte for byte.
 pub(crate) fn data(bytes: usize) -> Bytes {
     let around = r#"{"name":"event","data":""}"#.len();
     let text = "x".repeat(bytes - around);

@@ -34,7 +34,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// Without any delivery.
 const STANDSTILL: Duration = Duration::from_secs(10);
 
-/// Name and what the route says; the first one says nothing.
+/// Name and fields of the route; the first one has none.
 const ROUTES: [(&str, &str); 2] = [
     ("as it is by default", ""),
     (
@@ -101,7 +101,7 @@ pub(crate) async fn deliver(
     let (last, ended) = delivered(&target, events).await?;
     let cpu = meter.since(&before)?;
     let peak = peak_memory(listener.pid())?;
-    // It acknowledges what it holds before it ends.
+    // It acknowledges its deliveries before it ends.
     listener.terminate().await;
     let requests = target.requests();
     ensure!(
@@ -119,7 +119,7 @@ pub(crate) async fn deliver(
     Ok(figures)
 }
 
-/// Waits for so many deliveries, and returns how many these are by then, and when that was.
+/// Waits for this many deliveries, and returns their number and the time.
 async fn delivered(target: &NullTarget, least: u64) -> anyhow::Result<(u64, Instant)> {
     let mut moved = (0, Instant::now());
     loop {
@@ -139,7 +139,7 @@ async fn delivered(target: &NullTarget, least: u64) -> anyhow::Result<(u64, Inst
     }
 }
 
-/// Publishes so many events, and waits until `queue` holds them.
+/// Publishes this many events, and waits until `queue` has them.
 pub(crate) async fn fill(amqp_url: &str, queue: &Queue, events: u64) -> anyhow::Result<()> {
     let url: AmqpUrl = amqp_url.parse()?;
     let connection = Connection::open("bench", &url);

@@ -1,7 +1,7 @@
 //! Load over HTTP: `POST /handle` on kept connections.
 //!
-//! It has a thread of its own with a runtime of one thread, and each connection is one task, which
-//! sends, drives the connection and counts: so it costs little, and every contender the same.
+//! It has its own thread with a single-threaded runtime, and each connection is one task, which
+//! sends, drives the connection and counts: so it costs little, and the same for every contender.
 
 use std::{
     cell::{Cell, RefCell},

@@ -37,7 +37,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// How long a run is measured that takes `default` where nothing is said.
+    /// How long a run is measured, `default` unless given.
     pub(crate) fn length(self, default: u16) -> Duration {
         Duration::from_secs(self.seconds.unwrap_or(default).into())
     }
@@ -48,7 +48,7 @@ impl Plan {
     }
 }
 
-/// More was asked of a contender than it can do on this machine.
+/// The load was more than a contender can handle on this machine.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Overload(pub(crate) String);

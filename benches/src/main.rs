@@ -1,7 +1,7 @@
-//! `make bench`: what the suite costs, beside what others cost and what RabbitMQ itself takes.
+//! `make bench`: what the gateway costs, compared with peers and with RabbitMQ alone.
 //!
-//! Real processes and a RabbitMQ of its own. Prints a table for each scenario, writes it into a
-//! document where told to, and exits with 1 when a run was not what it should be.
+//! Real processes and a private RabbitMQ. Prints a table for each scenario, writes it into a
+//! document on request, and exits with 1 if a run was invalid.
 
 #![expect(
     clippy::print_stdout,
@@ -49,7 +49,7 @@ use crate::{
     report::Report,
 };
 
-/// Measures the suite, its peers and the ceiling, each several times in turn
+/// Measures the gateway, its peers and the ceiling, each several times in turn
 #[derive(Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -73,7 +73,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// What this program does as a process of its own
+    /// What this program does as a separate process
     #[command(hide = true)]
     Ceiling(Ceiling),
 }

@@ -18,7 +18,7 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, runtime, sync::oneshot};
 
-/// A running target, with a thread of its own as the generator has.
+/// A running target, with its own thread, like the generator.
 pub(crate) struct NullTarget {
     pub(crate) addr: SocketAddr,
     requests: Arc<AtomicU64>,

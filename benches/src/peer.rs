@@ -46,7 +46,7 @@ impl Peer {
         (addr, program)
     }
 
-    /// What it says that it is made of.
+    /// The versions that it prints.
     pub(crate) async fn versions(&self) -> anyhow::Result<String> {
         let mut command = self.command();
         let output = command.arg("--versions").stdin(Stdio::null()).output();

@@ -192,7 +192,7 @@ async fn ceiling(
     figures(stage, &outcome, peak).await
 }
 
-/// Checks an outcome against what the queue holds, and against what nobody may be answered.
+/// Checks an outcome against the queue's content, and against forbidden answers.
 async fn figures(stage: &Stage, outcome: &Outcome, peak: u64) -> anyhow::Result<Vec<Figure>> {
     if let Some(refusal) = &outcome.refusal {
         bail!(

@@ -1,4 +1,4 @@
-//! The queue that everybody publishes into, as RabbitMQ itself counts it.
+//! The queue that all contenders publish into, as RabbitMQ counts it.
 
 use anyhow::Context as _;
 use lapin::{
@@ -7,7 +7,7 @@ use lapin::{
     types::FieldTable,
 };
 
-/// A queue, and a connection of its own to ask about it.
+/// A queue, and a separate connection for questions about it.
 pub(crate) struct Queue {
     name: String,
     channel: Channel,
@@ -28,7 +28,7 @@ impl Queue {
     }
 
     /// How many messages wait for a consumer now, or 0 where a quorum queue does not answer within
-    /// 250 ms. The management interface would tell what was some seconds ago.
+    /// 250 ms. The management interface is some seconds late.
     pub(crate) async fn ready(&self) -> anyhow::Result<u64> {
         let passive = QueueDeclareOptions {
             passive: true,

@@ -30,7 +30,7 @@ pub(crate) struct Ratio {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) scenario: &'static str,
-    /// What was done, for who reads the table.
+    /// What was done, for the reader.
     pub(crate) text: String,
     /// In the order in which they are shown.
     pub(crate) contenders: Vec<Cow<'static, str>>,

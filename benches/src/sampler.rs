@@ -1,6 +1,6 @@
 //! How long events take from their request to the logger's store.
 //!
-//! Single events beside the load, each asked for at the logger until it is there: what a reader
+//! Single events besides the load, each requested from the logger until it is there: what a reader
 //! sees is committed.
 
 use std::time::Duration;

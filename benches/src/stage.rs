@@ -1,4 +1,4 @@
-//! A virtual host with the queue of a route as the suite declares it, and services on it.
+//! A virtual host with a route's queue, and services on it.
 
 use anyhow::Context as _;
 use messaging::topology::route_queue;
@@ -10,9 +10,9 @@ use tests::{
 
 use crate::{builds::Build, queue::Queue};
 
-/// The route whose queue everybody publishes into.
+/// The route whose queue all contenders publish into.
 const ROUTE: &str = "logs";
-/// Where nobody listens.
+/// An address where nothing listens.
 const NOBODY: &str = "http://127.0.0.1:1";
 
 /// The stage of one scenario.

@@ -28,7 +28,7 @@ pub(crate) struct Tally {
 /// One run of one contender.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Outcome {
-    /// Events that RabbitMQ is to hold now, those of the warm-up too.
+    /// Events that RabbitMQ should have now, including those of the warm-up.
     pub(crate) accepted: u64,
     /// Requests that were answered otherwise, and the first such answer.
     pub(crate) refused: u64,
@@ -76,7 +76,7 @@ impl Tally {
         }
     }
 
-    /// Counts an answer that says that an event is not accepted.
+    /// Counts an answer for an event that is not accepted.
     pub(crate) fn refused(&mut self, answer: impl FnOnce() -> String) {
         self.refused += 1;
         self.refusal.get_or_insert_with(answer);

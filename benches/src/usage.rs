@@ -99,7 +99,7 @@ fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
 }
 
 fn ticks(stat: &str) -> Option<u64> {
-    // A name may hold spaces and parentheses, and is the only thing in parentheses.
+    // A name may contain spaces and parentheses, and is the only part in parentheses.
     let (_pid_and_name, rest) = stat.rsplit_once(") ")?;
     let mut fields = rest.split(' ').skip(UTIME);
     let [user, system] = [(); STIME - UTIME + 1].map(|()| fields.next()?.parse::<u64>().ok());

@@ -110,14 +110,14 @@ impl fmt::Display for Footnote {
     }
 }
 
-/// The load average of the last minute, as Linux tells it.
+/// The load average of the last minute, from Linux.
 pub(crate) fn load() -> String {
     let averages = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let minute = averages.split(' ').next();
     minute.unwrap_or_default().to_owned()
 }
 
-/// The model of the processor, as Linux tells it.
+/// The model of the processor, from Linux.
 fn processor() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = info

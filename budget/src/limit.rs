@@ -1,16 +1,16 @@
-//! How much memory this process may use, by its cgroups (cgroups(7)) and by its machine.
+//! How much memory this process may use, according to its cgroups (cgroups(7)) and its machine.
 
 use std::{
     fs,
     path::{Component, Path, PathBuf},
 };
 
-/// The files of version 1 and 2 that hold a limit in bytes. The process is ended at the first and
-/// second one, and throttled at the third one.
+/// The files of version 1 and 2 with a limit in bytes. The kernel kills the process at the first
+/// two, and throttles it at the third.
 const LIMIT_FILES: [&str; 3] = ["memory.limit_in_bytes", "memory.max", "memory.high"];
 
-/// The smallest limit of the cgroup of this process and of those it is nested in, as far as they can
-/// be seen: in a container these are often mounted from its own one on.
+/// The smallest limit of this process's cgroup and its visible ancestors. In a container often only
+/// its own cgroup is mounted.
 pub(crate) fn cgroup_bytes(root: &Path) -> Option<u64> {
     let read = |file| fs::read_to_string(root.join(file)).ok();
     let cgroups = read("proc/self/cgroup")?;
@@ -39,15 +39,15 @@ pub(crate) fn machine_bytes(meminfo: &str) -> Option<u64> {
 
 /// Where a hierarchy that may limit memory is mounted.
 struct Mount<'a> {
-    /// The cgroup that is at the mount point.
+    /// The cgroup at the mount point.
     cgroup: &'a str,
     point: &'a str,
     version_1: bool,
 }
 
 impl<'a> Mount<'a> {
-    /// Of a line of /proc/self/mountinfo (proc_pid_mountinfo(5)): `31 23 0:28 /cgroup /point options
-    /// [tags] - type source super-options`.
+    /// Parses a line of /proc/self/mountinfo (proc_pid_mountinfo(5)): `31 23 0:28 /cgroup /point
+    /// options [tags] - type source super-options`.
     fn parse(line: &'a str) -> Option<Self> {
         let (place, kind) = line.split_once(" - ")?;
         let mut place = place.split(' ').skip(3);
@@ -65,8 +65,8 @@ impl<'a> Mount<'a> {
         })
     }
 
-    /// Where below the mount point the cgroup `path` is; nothing if it is not below it, as with the
-    /// path of the host seen in a container.
+    /// The place of the cgroup `path` below the mount point; none if it is not below it, such as a
+    /// host's path seen in a container.
     fn below(&self, path: &str) -> Option<PathBuf> {
         let within = Path::new(path).strip_prefix(self.cgroup).ok()?;
         let is_plain = |part| matches!(part, Component::Normal(_));
@@ -74,7 +74,7 @@ impl<'a> Mount<'a> {
     }
 }
 
-/// The path of the cgroup of this process, of a line `4:memory:/path` or, in version 2, `0::/path`.
+/// The path of this process's cgroup, from a line `4:memory:/path` or, in version 2, `0::/path`.
 fn path_of(cgroups: &str, version_1: bool) -> Option<&str> {
     cgroups.lines().find_map(|line| {
         let (id, rest) = line.split_once(':')?;

@@ -1,4 +1,4 @@
-//! Bytes that somebody holds.
+//! A share of the budget.
 
 use bytes::Bytes;
 
@@ -31,7 +31,7 @@ impl Share {
         grown
     }
 
-    /// Gives back all but `bytes`.
+    /// Gives back everything except `bytes`.
     pub fn shrink(&mut self, bytes: usize) {
         let spare = self.bytes.saturating_sub(bytes);
         if spare > 0 {

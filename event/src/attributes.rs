@@ -1,4 +1,4 @@
-//! The attributes of an event in the making, by name.
+//! The attributes of an event under construction, by name.
 
 use std::collections::BTreeMap;
 
@@ -7,15 +7,14 @@ use bytes::Bytes;
 use crate::{Event, Invalid, attribute};
 
 pub(crate) const SPEC_VERSION: &str = "1.0";
-/// Bytes of all attributes as headers of a request, which many HTTP servers limit to 8 KiB or little
-/// more. This leaves room for the headers that are not attributes.
+/// The most bytes of all attributes as request headers, which many HTTP servers limit to about 8
+/// KiB. This leaves room for the headers that are not attributes.
 const BYTES_MAX: usize = 7 * 1024;
 const ATTRIBUTES_MAX: usize = 64;
-/// What the prefix and the line of a header need besides name and value.
+/// Bytes of a header line besides name and value.
 const HEADER_OVERHEAD: usize = "ce-: \r\n".len();
 
-/// Attributes by name, as text, `datacontenttype` among them; of those that a producer may leave
-/// out, only the ones that are there.
+/// Attributes by name, as text, including `datacontenttype`. Optional attributes may be missing.
 pub type Attributes = BTreeMap<String, String>;
 
 /// Makes an event of its attributes and its data.
@@ -42,10 +41,10 @@ pub(crate) fn into_event(mut attributes: Attributes, data: Bytes) -> Result<Even
     })
 }
 
-/// Takes the attribute `specversion`, which must be 1.0.
+/// Removes the attribute `specversion`, which must be 1.0.
 ///
 /// # Errors
-/// When it is missing or another one.
+/// When it is missing or different.
 pub fn check_spec_version(attributes: &mut Attributes) -> Result<(), Invalid> {
     match required(attributes, "specversion")?.as_str() {
         SPEC_VERSION => Ok(()),
@@ -53,7 +52,7 @@ pub fn check_spec_version(attributes: &mut Attributes) -> Result<(), Invalid> {
     }
 }
 
-/// Takes an attribute that each event has.
+/// Removes an attribute that every event has.
 ///
 /// # Errors
 /// When it is missing.
@@ -62,7 +61,7 @@ pub fn required(attributes: &mut Attributes, name: &str) -> Result<String, Inval
     value.ok_or_else(|| Invalid::new(format!("the attribute {name} is missing")))
 }
 
-/// None is ever dropped on the way, so what does not fit is refused here.
+/// No attribute is ever dropped later, so an event that is too large is refused here.
 fn check_size(attributes: &Attributes) -> Result<(), Invalid> {
     let bytes: usize = attributes
         .iter()

@@ -1,5 +1,5 @@
-//! One event over HTTP in binary mode: the attributes are headers with the prefix `ce-`, the body is
-//! the data as it is (CloudEvents HTTP binding, 3.1).
+//! One event over HTTP in binary mode: the attributes are headers with the prefix `ce-`, the body
+//! is the data unchanged (CloudEvents HTTP binding, 3.1).
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
@@ -11,21 +11,21 @@ use crate::{
 
 /// The header with the event's id.
 pub const ID: HeaderName = HeaderName::from_static("ce-id");
-/// Number of the attempt, from 1. The listener of this suite sends it, which encodes every value.
+/// Number of the attempt, from 1. listener-service sends it, and encodes every value.
 pub const ATTEMPT: HeaderName = HeaderName::from_static("x-gw-attempt");
 
 const PREFIX: &str = "ce-";
 const CONTENT_TYPE: &str = "datacontenttype";
 
-/// Whether these headers hold attributes of an event.
+/// Whether these headers contain attributes of an event.
 pub fn is_binary(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| name.as_str().starts_with(PREFIX))
 }
 
-/// Reads an event of a producer. Without a Content-Type nothing is said of the data.
+/// Reads a producer's event. Without a Content-Type its data has no media type.
 ///
 /// # Errors
-/// Names the attribute that is missing or wrong, or says why the data is no JSON.
+/// Names the attribute that is missing or wrong, or says why the data is not JSON.
 pub fn read(headers: &HeaderMap, body: Bytes) -> Result<Event, Invalid> {
     let mut attributes = read_attributes(headers)?;
     if let Some(value) = headers.get(header::CONTENT_TYPE) {
@@ -39,10 +39,10 @@ pub fn read(headers: &HeaderMap, body: Bytes) -> Result<Event, Invalid> {
     attributes::into_event(attributes, body)
 }
 
-/// The attributes in these headers, with whatever values.
+/// The attributes in these headers, with any values.
 ///
 /// # Errors
-/// Names the attribute that is not text, or there more than once.
+/// Names the attribute that is not text, or is given more than once.
 pub fn read_attributes(headers: &HeaderMap) -> Result<Attributes, Invalid> {
     let all_encoded = headers.contains_key(ATTEMPT);
     let mut attributes = Attributes::new();
@@ -73,8 +73,8 @@ pub fn read_attributes(headers: &HeaderMap) -> Result<Attributes, Invalid> {
     Ok(attributes)
 }
 
-/// Many SDKs do not encode, and a URI has percent signs of its own. So it is decoded only where all
-/// of them are encoded ones and a URI comes out: one valid URI never becomes another.
+/// Many SDKs do not encode, and a URI can contain percent signs. So the value is decoded only if
+/// all its percent signs are encoded and the result is a URI: one valid URI never becomes another.
 fn uri(value: &HeaderValue) -> Option<String> {
     let raw = header_text::raw(value)?;
     let percents = raw.matches('%').count();
@@ -91,12 +91,12 @@ fn not_text(name: &str) -> Invalid {
     attribute::wrong(name, "is not text")
 }
 
-/// The headers of a request with this event, whose body is the data as it is.
+/// The headers of a request with this event. Its body is the data unchanged.
 pub fn write(event: &Event) -> HeaderMap {
     let mut values = Values::of(event);
-    // First, so that none takes the place of what follows: names of headers know no case.
+    // First, so that none can replace a later header: header names are case-insensitive.
     for (name, value) in &event.extensions {
-        // An attribute whose name is no header name cannot travel in this mode.
+        // An attribute whose name is not a valid header name cannot be sent in this mode.
         if let Ok(name) = HeaderName::try_from(format!("ce-{name}")) {
             values.add(name, value);
         }
@@ -126,7 +126,7 @@ pub fn write(event: &Event) -> HeaderMap {
     headers
 }
 
-/// The headers that tell tracing libraries which trace an event belongs to, whatever its mode.
+/// The headers from which tracing libraries read the trace of an event, in any mode.
 pub fn write_trace(event: &Event) -> HeaderMap {
     let mut values = Values::of(event);
     values.add_trace(event);
@@ -138,19 +138,19 @@ pub fn id(event: &Event) -> Option<HeaderValue> {
     HeaderValue::try_from(header_text::encode(&event.id)).ok()
 }
 
-/// Headers in the making. Their values lie in one buffer: a client copies the headers of a request
-/// more than once, and to copy a part of a buffer takes no memory.
+/// Headers under construction. Their values share one buffer: a client copies the headers of a
+/// request more than once, and copying a slice of a buffer allocates nothing.
 struct Values {
     buffer: BytesMut,
-    /// With the end of its value.
+    /// A header, and the end of its value in the buffer.
     names: Vec<(HeaderName, usize)>,
 }
 
 impl Values {
-    /// With room for those of `event` that need no encoding.
+    /// With room for the attributes of `event` that need no encoding.
     fn of(event: &Event) -> Self {
         let optional = [&event.subject, &event.time];
-        // Those of a trace are there twice.
+        // The trace attributes are written twice.
         let extensions = event.extensions.values().map(|value| 2 * value.len());
         let bytes = [&event.id, &event.event_type, &event.source]
             .into_iter()
@@ -184,7 +184,7 @@ impl Values {
     }
 
     fn into_map(self) -> HeaderMap {
-        // Room for those that are added later as well.
+        // Includes room for headers that are added later.
         let mut headers = HeaderMap::with_capacity(self.names.len() + 8);
         let mut buffer = self.buffer.freeze();
         let mut begin = 0;
@@ -346,7 +346,7 @@ mod tests {
             Bytes::new(),
         );
         assert_eq!(read.unwrap().extensions["dataref"], dataref);
-        // This suite encodes all, also of what is no URI.
+        // The gateway encodes all values, also those that are not URIs.
         let ours = headers(&[("ce-source", b"amqp:%C3%A9%20x"), ("x-gw-attempt", b"1")]);
         assert_eq!(read_attributes(&ours).unwrap()["source"], "amqp:\u{e9} x");
     }

@@ -1,4 +1,4 @@
-//! How data is compressed, in the words of HTTP (RFC 9110, 8.4.1).
+//! How data is compressed, in HTTP's terms (RFC 9110, 8.4.1).
 
 use std::io::Read;
 
@@ -42,10 +42,10 @@ pub fn codings(text: &str) -> Option<String> {
 /// Why compressed data cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Undecoded {
-    /// Nothing here reads this coding.
+    /// This coding is not supported.
     #[error("{0} is not decompressed here")]
     Unknown(String),
-    /// It is cut, damaged, or something else.
+    /// It is truncated, damaged, or not compressed like this.
     #[error("it is not compressed as it says")]
     Broken,
     /// A few kilobytes can hold a thousand times as much.
@@ -53,10 +53,10 @@ pub enum Undecoded {
     TooLarge(usize),
 }
 
-/// What was compressed by these codings, as [`codings`] lists them: the last one is undone first.
+/// Decompresses data with these codings, as [`codings`] lists them: the last one first.
 ///
 /// # Errors
-/// See [`Undecoded`]. No more than `bytes_max` bytes are ever decompressed, of each coding.
+/// See [`Undecoded`]. Decompresses at most `bytes_max` bytes per coding.
 pub fn decode(codings: &str, data: &[u8], bytes_max: usize) -> Result<Vec<u8>, Undecoded> {
     if codings.split(',').count() > DECODED_MAX {
         return Err(Undecoded::Unknown(codings.to_owned()));
@@ -67,7 +67,7 @@ pub fn decode(codings: &str, data: &[u8], bytes_max: usize) -> Result<Vec<u8>, U
         decoded = Some(match coding {
             "gzip" | "x-gzip" => gunzip(data, bytes_max)?,
             "deflate" | "zlib" => match inflate(data, bytes_max) {
-                // What some senders call deflate has no frame of zlib around it.
+                // Some senders call data deflate that has no zlib frame around it.
                 Err(Undecoded::Broken) => read(DeflateDecoder::new(data), bytes_max)?,
                 inflated => inflated?,
             },
@@ -77,18 +77,18 @@ pub fn decode(codings: &str, data: &[u8], bytes_max: usize) -> Result<Vec<u8>, U
     Ok(decoded.unwrap_or_else(|| data.to_vec()))
 }
 
-/// What was compressed as gzip has it (RFC 1952), in one member or several.
+/// Decompresses gzip (RFC 1952), with one or several members.
 ///
 /// # Errors
-/// Where it was not, or is larger.
+/// When the data is not in this format, or is larger.
 pub fn gunzip(data: &[u8], bytes_max: usize) -> Result<Vec<u8>, Undecoded> {
     read(MultiGzDecoder::new(data), bytes_max)
 }
 
-/// What was compressed as zlib has it (RFC 1950).
+/// Decompresses zlib (RFC 1950).
 ///
 /// # Errors
-/// Where it was not, or is larger.
+/// When the data is not in this format, or is larger.
 pub fn inflate(data: &[u8], bytes_max: usize) -> Result<Vec<u8>, Undecoded> {
     read(ZlibDecoder::new(data), bytes_max)
 }

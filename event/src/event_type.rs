@@ -7,7 +7,7 @@ use std::{borrow::Cow, fmt, str::FromStr};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EventType(Cow<'static, str>);
 
-/// Why a text is no [`EventType`].
+/// Why a text is not an [`EventType`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventTypeError {
     /// It is empty.
@@ -19,7 +19,7 @@ pub enum EventTypeError {
     /// It begins or ends with a dot or has two in a row.
     #[error("an event type must not begin or end with a dot, nor have two in a row")]
     EmptyWord,
-    /// It holds something else than letters, digits, `_`, `-` and dots.
+    /// It contains characters other than letters, digits, `_`, `-` and dots.
     #[error("an event type consists of words of A-Z, a-z, 0-9, _ and - joined by dots")]
     Character,
 }
@@ -28,10 +28,10 @@ impl EventType {
     /// Most bytes of a routing key.
     pub const MAX_BYTES: usize = 255;
 
-    /// A key that is written in the program.
+    /// A key that is a constant of the program.
     ///
     /// # Panics
-    /// When `text` is no routing key; in a constant, the program does not compile.
+    /// When `text` is not a routing key. In a constant this is a compile error.
     ///
     /// ```
     /// const PLACED: event::EventType = event::EventType::from_static("order.placed");

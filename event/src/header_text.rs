@@ -3,16 +3,17 @@
 use http::HeaderValue;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-/// What a header value must not hold as it is.
+/// Characters that a header value must not contain unencoded.
 pub(crate) const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%');
 
-/// Percent-encodes what a header value must not hold.
+/// Percent-encodes the characters that a header value must not contain.
 pub fn encode(text: &str) -> String {
     utf8_percent_encode(text, ENCODED).to_string()
 }
 
-/// Undoes quotes, then one round of percent-encoding. What is no encoded UTF-8 was not encoded, as
-/// with many SDKs, and stays as it is. `None` if it is not UTF-8 either.
+/// Removes quotes, then decodes one round of percent-encoding. A value that does not decode to
+/// UTF-8 was not encoded, as with many SDKs, and is kept unchanged. `None` if it is not UTF-8
+/// either.
 pub fn decode(value: &HeaderValue) -> Option<String> {
     let raw = raw(value)?;
     match percent_decode_str(&raw).decode_utf8() {
@@ -21,7 +22,7 @@ pub fn decode(value: &HeaderValue) -> Option<String> {
     }
 }
 
-/// Undoes quotes. `None` if the text is not UTF-8.
+/// Removes quotes. `None` if the text is not UTF-8.
 pub fn raw(value: &HeaderValue) -> Option<String> {
     String::from_utf8(unquote(value.as_bytes())).ok()
 }

@@ -1,6 +1,6 @@
-//! Why something is no event.
+//! Why something is not an event.
 
-/// Why something is no event, in words that name the attribute and never repeat a value.
+/// Why something is not an event: names the attribute, and never repeats a value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Invalid(String);

@@ -1,4 +1,4 @@
-//! Strict JSON: anything doubtful is refused, in words that repeat no value.
+//! Strict JSON: anything doubtful is an error, and errors never repeat a value.
 
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{error::Category, value::RawValue};
@@ -39,7 +39,8 @@ fn parse_object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Invalid> {
     })
 }
 
-/// Refused unless a body is JSON, of whatever kind. Nothing is kept of it, numbers of any size are fine.
+/// An error unless the body is JSON of any kind. Keeps nothing of it, and accepts numbers of any
+/// size.
 pub fn check(bytes: &[u8]) -> Result<(), Invalid> {
     let text = document(bytes)?;
     check_depth(bytes)?;
@@ -56,14 +57,14 @@ pub fn document(bytes: &[u8]) -> Result<&str, Invalid> {
     if bytes.starts_with(b"\xEF\xBB\xBF") {
         return Err(Invalid::new("the body begins with a byte order mark"));
     }
-    // serde_json checks only the strings it keeps, so parts that are passed through need this.
+    // serde_json checks only the strings that it keeps, so parts that pass through need this check.
     std::str::from_utf8(bytes).map_err(|_| Invalid::new("the body is not valid UTF-8"))
 }
 
-/// Refused when `bytes` nests deeper than [`DEPTH_MAX`]. serde_json's own limit does not see into a
+/// An error if `bytes` nests deeper than [`DEPTH_MAX`]. serde_json's own limit does not see into a
 /// `RawValue`, which would then fail to parse where it is read.
 pub fn check_depth(bytes: &[u8]) -> Result<(), Invalid> {
-    // Few bodies have so many brackets at all, and to count them is quicker than to look for strings.
+    // Few bodies have that many brackets, and counting brackets is faster than finding strings.
     let brackets = bytes.iter().filter(|byte| matches!(byte, b'{' | b'['));
     if brackets.count() > DEPTH_MAX && depth(bytes) > DEPTH_MAX {
         let message = format!("the JSON is nested deeper than {DEPTH_MAX} levels");
@@ -104,7 +105,7 @@ pub fn describe(error: &serde_json::Error) -> String {
     let place = format!(" at line {line} column {column}");
     let text = error.to_string();
     let text = text.strip_suffix(&place).unwrap_or(&text);
-    // What is expected comes from our own types and stands last; what was found stands before it.
+    // The expected part comes from our own types and comes last; the found part comes before it.
     let expected = text
         .rsplit_once(", expected ")
         .map(|(_, expected)| expected);

@@ -1,4 +1,4 @@
-//! Patterns of event types, as topic exchanges have them.
+//! Patterns of event types, as in topic exchanges.
 
 use std::{fmt, str::FromStr};
 
@@ -9,7 +9,7 @@ use crate::EventType;
 pub struct Pattern(String);
 
 impl Pattern {
-    /// Whether it matches an event type, as RabbitMQ would say.
+    /// Whether it matches an event type, by RabbitMQ's rules.
     pub fn matches(&self, event_type: &str) -> bool {
         let pattern: Vec<_> = self.0.split('.').collect();
         let words: Vec<_> = event_type.split('.').collect();
@@ -17,8 +17,8 @@ impl Pattern {
     }
 }
 
-/// Each `#` gives way to as many words as the rest of the pattern leaves it; going back to the last
-/// one is enough, since what an earlier one could take the last one can take as well.
+/// Each `#` first matches no word, and then more as needed. Backtracking to the last `#` is enough,
+/// because it can match everything that an earlier one could.
 fn matches(pattern: &[&str], words: &[&str]) -> bool {
     let (mut at, mut word) = (0, 0);
     let mut last = None;

@@ -5,14 +5,14 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Event, EventType};
 
-/// A Rust type whose values are, as JSON, the data of one type of event. [`payloads!`](crate::payloads)
-/// writes the table of all that a program knows.
+/// A Rust type whose values, as JSON, are the data of one type of event.
+/// [`payloads!`](crate::payloads) declares a program's table of these types.
 pub trait Payload: Serialize + DeserializeOwned + Send + 'static {
-    /// The event's type, which it is routed by.
+    /// The event's type, by which it is routed.
     const KEY: EventType;
 }
 
-/// Which Rust type belongs to which type of event:
+/// Maps Rust types to event types:
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -44,16 +44,16 @@ macro_rules! payloads {
         $(impl $crate::Payload for $payload {
             const KEY: $crate::EventType = $crate::EventType::from_static($key);
         }
-        // Checked here, and not only where it is used.
+        // Checked here, not only at its use.
         const _: $crate::EventType = <$payload as $crate::Payload>::KEY;)+
     };
 }
 
 impl Event {
-    /// A new event of this moment with `payload` as its data.
+    /// A new event with the current time and `payload` as its data.
     ///
     /// # Errors
-    /// When it cannot be written as JSON: a map whose keys are no texts, for instance.
+    /// When it cannot be written as JSON: for example, a map whose keys are not strings.
     pub fn of<P: Payload>(source: &str, payload: &P) -> Result<Self, serde_json::Error> {
         let data = Bytes::from(serde_json::to_vec(payload)?);
         Ok(Self::new(&P::KEY, source, "application/json", data))

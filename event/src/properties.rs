@@ -1,4 +1,4 @@
-//! Events of all kinds, as they should be and damaged.
+//! Events of all kinds, valid and damaged.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use crate::{
     structured::{self, id_of},
 };
 
-/// Text without what the specification excludes, of all scripts.
+/// Text in all scripts, without the characters that the specification excludes.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         4 => "[ -~]{0,20}",
@@ -71,7 +71,7 @@ fn attributes(event: &Event) -> Vec<(String, String)> {
     attributes
 }
 
-/// As an SDK writes it; JSON goes in as the text that it is.
+/// As an SDK writes it; JSON is embedded as is.
 fn as_structured(event: &Event) -> Bytes {
     let members = attributes(event);
     let mut members: Map<_, _> = members
@@ -102,7 +102,7 @@ fn as_binary(event: &Event) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in attributes(event) {
         let encoded: String = match name.as_str() {
-            // What may be in a URI is never encoded.
+            // Characters that a URI can contain are never encoded.
             "source" | "dataschema" => value.replace('%', "%25"),
             _ => value.bytes().map(|byte| format!("%{byte:02X}")).collect(),
         };

@@ -7,13 +7,14 @@ const CYCLE_US: i64 = 146_097 * 86_400 * 1_000_000;
 /// Beyond these years jiff does not read every time.
 const YEARS: std::ops::Range<i64> = 400..5_000;
 
-/// Whether a text is a `date-time` (RFC 3339, 5.6), with any number of digits in the fraction, small
-/// letters, an unknown offset (`-00:00`), and a leap second where one can be (5.7): at 23:59:60 UTC.
+/// Whether a text is a `date-time` (RFC 3339, 5.6), with any number of fraction digits, lower-case
+/// letters, an unknown offset (`-00:00`), and a leap second where one can be (5.7): at 23:59:60
+/// UTC.
 pub fn is_rfc3339(text: &str) -> bool {
     parts(text).is_some()
 }
 
-/// Microseconds since 1970 UTC. Of a leap second those of the second before it.
+/// Microseconds since 1970 UTC. A leap second counts as the second before it.
 pub fn microseconds(text: &str) -> Option<i64> {
     let parts = parts(text)?;
     let fraction = &parts.fraction[..parts.fraction.len().min(6)];
@@ -31,12 +32,12 @@ pub fn microseconds(text: &str) -> Option<i64> {
     Some(whole.as_microsecond() - offset + fraction + cycles * CYCLE_US)
 }
 
-/// Whole seconds since 1970 UTC, where it is not earlier.
+/// Whole seconds since 1970 UTC, if it is not earlier.
 pub fn unix_seconds(text: &str) -> Option<u64> {
     u64::try_from(microseconds(text)?.div_euclid(1_000_000)).ok()
 }
 
-/// The time of these microseconds, in UTC; `None` outside of the years that RFC 3339 has.
+/// The time of these microseconds, in UTC; `None` outside the years of RFC 3339.
 pub fn from_microseconds(microseconds: i64) -> Option<String> {
     if let Ok(timestamp) = Timestamp::from_microsecond(microseconds) {
         let text = timestamp.to_string();

@@ -6,15 +6,15 @@ use crate::Event;
 
 /// Name of the header, and of the attribute.
 pub const TRACEPARENT: &str = "traceparent";
-/// What vendors add to it; without a `traceparent` it means nothing.
+/// Vendor data; meaningless without a `traceparent`.
 pub const TRACESTATE: &str = "tracestate";
 /// Far more than version 00 has.
 const PARENT_BYTES_MAX: usize = 256;
-/// What everybody must pass on (3.3.1.5).
+/// The least that everyone must pass on (3.3.1.5).
 const STATE_BYTES_MAX: usize = 512;
 const STATE_MEMBERS_MAX: usize = 32;
 
-/// A place in a trace.
+/// A position in a trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trace {
     parent: String,
@@ -22,7 +22,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// What the headers of a request say, if it is well-formed.
+    /// Read from the headers of a request, if well-formed.
     pub fn read(headers: &HeaderMap) -> Option<Self> {
         let parent = headers.get(TRACEPARENT)?.to_str().ok()?;
         let states: Option<Vec<_>> = headers
@@ -33,7 +33,7 @@ impl Trace {
         Self::new(parent, &states.unwrap_or_default().join(","))
     }
 
-    /// Of the values of both headers; of the second one nothing if it is not well-formed.
+    /// From the values of both headers; ignores a malformed second one.
     pub fn new(parent: &str, state: &str) -> Option<Self> {
         let state = state.trim();
         is_parent(parent).then(|| Self {

@@ -1,8 +1,8 @@
-//! Which connection a request went by: one made for it, or one that was used before.
+//! Which connection a request used: a new one, or a kept-alive one.
 //!
-//! No HTTP client says so. But a connection is made within the task of the request that asks for it,
-//! and an error names the one that it happened on, so the two can be compared by the address of
-//! this end.
+//! No HTTP client reports this. But a connection is opened in the task of the request that needs
+//! it, and an error names the connection it happened on, so the two can be compared by their local
+//! address.
 
 use std::{
     future::Future,
@@ -21,7 +21,7 @@ tokio::task_local! {
     static CONNECTING: Connecting;
 }
 
-/// The connecting of one request.
+/// The connection attempts of one request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connecting(Arc<Mutex<State>>);
 
@@ -32,19 +32,19 @@ struct State {
 }
 
 impl Connecting {
-    /// Sends a request by a client that has the layer [`Watch`].
+    /// Sends a request with a client that has the layer [`Watch`].
     pub(crate) async fn of<F: Future>(&self, request: F) -> F::Output {
         CONNECTING.scope(self.clone(), request).await
     }
 
-    /// Whether a connection was asked for and is not there: then nothing was sent, or it was sent by
-    /// another one.
+    /// Whether a connection was requested and not established: then nothing was sent, or it was
+    /// sent on another one.
     pub(crate) fn is_under_way(&self) -> bool {
         let state = self.lock();
         state.begun && state.made.is_none()
     }
 
-    /// Whether this connection was made for the request.
+    /// Whether this connection was opened for the request.
     pub(crate) fn made(&self, connection: &Connected) -> bool {
         let address = address(connection);
         address.is_none() || self.lock().made == address
@@ -57,23 +57,23 @@ impl Connecting {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while it is held leaves whole values behind.
+        // A panic while it is locked leaves valid values behind.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// This end of a connection.
+/// The local address of a connection.
 fn address(connection: &Connected) -> Option<SocketAddr> {
     let mut extras = Extensions::new();
     connection.get_extras(&mut extras);
     extras.get().map(HttpInfo::local_addr)
 }
 
-/// The layer of a connector that notes what it does.
+/// A connector layer that records connection attempts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watch;
 
-/// A connector that notes what it does.
+/// A connector that records connection attempts.
 #[derive(Clone, Debug)]
 pub(crate) struct Watched<S>(S);
 

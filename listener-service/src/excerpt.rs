@@ -1,11 +1,11 @@
-//! The beginning of a target's answer, for people who ask why it refused an event.
+//! The beginning of a target's answer, to show why it refused an event.
 
 use crate::shown::shown;
 
-/// Longest excerpt. It travels in a header of the dead letter.
+/// Longest excerpt. It is sent in a header of the dead letter.
 const BYTES_MAX: usize = 1024;
 
-/// The first kilobyte of `body` as text on one line, or nothing where there is nothing to read.
+/// The first kilobyte of `body` as text on one line, or nothing if there is no text.
 pub(crate) fn excerpt(body: &[u8]) -> Option<String> {
     let (start, cut) = match body.get(..BYTES_MAX) {
         Some(start) => (start, body.len() > BYTES_MAX),
@@ -38,7 +38,7 @@ mod tests {
             "{}",
             long.len()
         );
-        // A letter that the cut parts is replaced, not taken for another.
+        // A character that the cut splits is replaced, not misread.
         assert!(
             excerpt("xé".repeat(10_000).as_bytes())
                 .unwrap()

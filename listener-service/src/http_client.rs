@@ -1,4 +1,4 @@
-//! HTTP requests of the listener: to targets, and to logger-service for the dead letters.
+//! HTTP requests of the listener, to targets and to logger-service.
 
 use std::{path::Path, time::Duration};
 
@@ -11,27 +11,26 @@ use reqwest::{
 };
 use serde::Deserialize;
 
-/// For the connection alone, within the deadline of the whole request.
+/// For connecting, within the deadline of the whole request.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 
-/// Of a connection with requests under way, in HTTP/2 (RFC 9113, 6.7).
+/// Ping interval of an HTTP/2 connection with requests in flight (RFC 9113, 6.7).
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 const PING_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Why there may be no client.
+/// Why a client cannot be created.
 pub(crate) const NO_CLIENT: &str = "no HTTP client: is the package ca-certificates installed?";
 
-/// A client that sends `headers` and whose requests take `timeout` at most, from connecting to the
-/// end of the answer.
+/// A client that sends `headers`, with a `timeout` from connecting to the end of the answer.
 ///
 /// # Errors
-/// When the machine has no certificates to trust.
+/// When the machine has no trusted certificates.
 pub(crate) fn client(headers: HeaderMap, timeout: Duration) -> anyhow::Result<Client> {
     let client = builder(headers, timeout).build();
     client.context(NO_CLIENT)
 }
 
-/// The same, before it is made.
+/// The same, as a builder.
 pub(crate) fn builder(headers: HeaderMap, timeout: Duration) -> ClientBuilder {
     Client::builder()
         .user_agent(concat!("listener-service/", env!("CARGO_PKG_VERSION")))
@@ -39,13 +38,13 @@ pub(crate) fn builder(headers: HeaderMap, timeout: Duration) -> ClientBuilder {
         .connect_timeout(CONNECT_DEADLINE)
         .timeout(timeout)
         .redirect(redirect::Policy::none())
-        .no_proxy() // a service is reached at its own address or not at all
-        // One connection carries all requests: one that went silent must not take them all along.
+        .no_proxy() // a service is reached only at its own address
+        // One connection carries all requests: if it goes silent, they must not all hang.
         .http2_keep_alive_interval(PING_INTERVAL)
         .http2_keep_alive_timeout(PING_DEADLINE)
 }
 
-/// The token of a file, as a header has it.
+/// The token in a file, as a header value.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -57,7 +56,7 @@ pub(crate) fn bearer(path: &Path) -> anyhow::Result<HeaderValue> {
     Ok(value)
 }
 
-/// The headers that carry the token of a file, if there is one.
+/// The headers with the token in a file, if there is one.
 ///
 /// # Errors
 /// When it cannot be read.
@@ -69,10 +68,10 @@ pub(crate) fn authorization(token_file: Option<&Path>) -> anyhow::Result<HeaderM
         .collect())
 }
 
-/// Reads an answer into `body`, to its end or to `bytes_max`. What came before an error is kept.
+/// Reads an answer into `body`, to its end or to `bytes_max`. Keeps what came before an error.
 ///
 /// # Errors
-/// What whoever was asked did, as [`describe`] says it.
+/// What the server did, as [`describe`] reports it.
 pub(crate) async fn read(
     answer: &mut Response,
     body: &mut BytesMut,
@@ -88,7 +87,7 @@ pub(crate) async fn read(
     Ok(())
 }
 
-/// The message of a problem document (RFC 9457), as every service of the suite answers an error.
+/// The message of a problem document (RFC 9457), which every service here sends with an error.
 pub(crate) fn problem(body: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Problem {
@@ -98,8 +97,7 @@ pub(crate) fn problem(body: &[u8]) -> Option<String> {
     Some(problem.message)
 }
 
-/// What whoever was asked did: the innermost cause says it. The URL, which may hold a secret, is
-/// left out.
+/// What the server did, from the innermost cause. Omits the URL, which may contain a secret.
 pub(crate) fn describe(error: reqwest::Error) -> String {
     if error.is_timeout() {
         return "did not answer in time".to_owned();

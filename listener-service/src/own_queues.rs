@@ -1,11 +1,11 @@
-//! The queues that the routes at work consume. No answer to a stranger's request goes into one.
+//! The queues that the running routes consume. No answer to a request goes into one of them.
 
 use std::{
     collections::HashSet,
     sync::{Arc, PoisonError, RwLock},
 };
 
-/// Their names, as the routes are now. Cheap to clone.
+/// The names for the current routes. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OwnQueues(Arc<RwLock<HashSet<String>>>);
 

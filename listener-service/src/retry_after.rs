@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime};
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-/// What a target can ask for at most.
+/// The longest wait that a target can request.
 const MAX: Duration = Duration::from_secs(60 * 60);
 
-/// How long the target asks to wait: seconds or a date, capped at an hour. Nothing where the header
-/// is missing, is no such value, or names a time that has passed.
+/// The wait that the target requests: seconds or a date, capped at an hour. Nothing if the header
+/// is missing, invalid, or a time in the past.
 pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     parse(headers.get(RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
 }
@@ -16,7 +16,7 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 fn parse(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     let asked = if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More digits than a number has mean a long time.
+        // A number that overflows is a long time.
         value.parse().map_or(MAX, Duration::from_secs)
     } else {
         httpdate::parse_http_date(value)

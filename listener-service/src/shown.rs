@@ -1,6 +1,7 @@
-//! Texts of somebody else's, on a terminal.
+//! Shows untrusted text on a terminal.
 
-/// The text without what would move the cursor, change colours, or turn the direction of writing.
+/// The text without characters that move the cursor, change colours, or reverse the writing
+/// direction.
 pub(crate) fn shown(text: &str) -> String {
     let turns = |letter| {
         matches!(

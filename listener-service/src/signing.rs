@@ -1,5 +1,5 @@
-//! Signed deliveries, as Standard Webhooks has them: the target knows who sent an event, that it
-//! was not changed, and that it is not an old one sent again.
+//! Signs requests by Standard Webhooks: the target can verify who sent an event, that it is
+//! unchanged, and that it is not a replay.
 
 use std::{fmt, str::FromStr, time::SystemTime};
 
@@ -10,9 +10,9 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 const ID: HeaderName = HeaderName::from_static("webhook-id");
 const TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-/// Before the base64 of a secret (Standard Webhooks, "Signature scheme").
+/// The prefix of a secret (Standard Webhooks, "Signature scheme").
 const PREFIX: &str = "whsec_";
-/// Bytes of a secret, as the same page asks.
+/// Length of a secret in bytes, by the same page.
 const SECRET_BYTES: std::ops::RangeInclusive<usize> = 24..=64;
 
 /// A secret shared with a target.
@@ -31,9 +31,9 @@ impl SigningSecret {
     }
 }
 
-/// Adds the headers of a delivery of this moment. With several secrets there are several
-/// signatures, so that a target can change its secret while deliveries go on. `id` is the value of
-/// the header as it is sent.
+/// Adds the headers of a signed request with the current time. Several secrets give several
+/// signatures, so that a target can change its secret without interruption. `id` is the header
+/// value as sent.
 pub(crate) fn sign(
     secrets: &[SigningSecret],
     id: &HeaderValue,
@@ -50,7 +50,7 @@ pub(crate) fn sign(
         .map(|secret| secret.sign(id.as_bytes(), &seconds, body))
         .collect();
     headers.insert(ID, id.clone());
-    // Digits, and base64 with spaces: both are header values.
+    // Digits, and base64 with spaces: both are valid header values.
     for (name, value) in [(TIMESTAMP, seconds), (SIGNATURE, signatures.join(" "))] {
         if let Ok(value) = HeaderValue::try_from(value) {
             headers.insert(name, value);

@@ -1,4 +1,4 @@
-//! Values from the environment in a text of the routes file.
+//! Environment variables in a text of the routes file.
 
 /// Replaces each `${NAME}`. A base URL loses its last slash, so that `${BASE}/path` fits.
 pub(crate) fn expand(

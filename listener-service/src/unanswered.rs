@@ -1,4 +1,4 @@
-//! Why a request has no answer, and whose fault that is.
+//! Why a request has no answer, and what caused it.
 
 use std::error::Error as StdError;
 
@@ -14,23 +14,22 @@ pub(crate) struct Unanswered {
     pub(crate) fault: Fault,
 }
 
-/// Whose fault it is.
+/// The cause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// The target's: it was not reached, whatever the request.
+    /// The target: it was not reached, whatever the request.
     Target,
-    /// That of a connection that had been used before and was closed meanwhile: the target may not
-    /// have read the request.
+    /// A kept-alive connection that was closed meanwhile: the target may not have read the request.
     Stale,
-    /// Nobody's yet: the target ended the connection before it could have read the request. What it
-    /// answered, if it did, is lost.
+    /// Unknown yet: the target closed the connection before it could have read the request. Its
+    /// answer, if any, is lost.
     Unread,
-    /// Either the target's or the event's: the request was sent, and nothing came that is an answer.
+    /// The target or the event: the request was sent, and no valid answer came.
     Unclear,
 }
 
 impl Unanswered {
-    /// Reads the error of a request that `connecting` was the connecting of.
+    /// Reads the error of a request, with the record of its connecting.
     pub(crate) fn read(error: reqwest::Error, connecting: &Connecting) -> Self {
         let fault = fault(&error, connecting);
         let reason = match (fault, find::<hyper::Error>(&error)) {
@@ -59,28 +58,28 @@ fn fault(error: &reqwest::Error, connecting: &Connecting) -> Fault {
             _ if was_writing(ended) => Fault::Unread,
             _ => Fault::Unclear,
         },
-        // What came is no answer, or HTTP/2 says that this one request failed.
+        // Invalid answer, or HTTP/2 reports that this request failed.
         Some(_) => Fault::Unclear,
     }
 }
 
-/// Whether the connection ended, and with it the request. That of HTTP/1.1 may have had the
-/// beginning of an answer.
+/// Whether the connection ended, and the request with it. In HTTP/1.1, part of an answer may have
+/// arrived.
 fn has_ended(error: &hyper::Error) -> bool {
     error.is_incomplete_message()
         || error.is_closed()
-        || error.is_timeout() // of the pings of HTTP/2
+        || error.is_timeout() // for HTTP/2 pings
         || find::<std::io::Error>(error).is_some()
         || find::<h2::Error>(error).is_some_and(h2::Error::is_go_away)
 }
 
-/// Whether a part of the request was yet to be written. hyper has no other word for it.
+/// Whether a part of the request was not yet written. hyper reports it only like this.
 fn was_writing(error: &hyper::Error) -> bool {
     error.to_string() == "error writing a body to connection"
         && find::<std::io::Error>(error).is_some()
 }
 
-/// The connection that the request went by.
+/// The connection that the request used.
 fn connection(error: &reqwest::Error) -> Option<&legacy::connect::Connected> {
     find::<legacy::Error>(error)?.connect_info()
 }

@@ -1,12 +1,12 @@
-//! What compressed data holds. It is decompressed once, when it arrives, for those who read and search it;
-//! the data itself stays as it came.
+//! The content of compressed data. It is decompressed once, on arrival, for display and search; the
+//! data itself stays as it came.
 
 use event::coding;
 
-/// Most bytes of data once it is decompressed: as much as a body has by default.
+/// Most bytes of decompressed data: the default limit of a body.
 const BYTES_MAX: usize = 1024 * 1024;
 
-/// Data that came compressed.
+/// Data that arrived compressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Decoded {
     Text(String),
@@ -25,7 +25,7 @@ impl Decoded {
         }
     }
 
-    /// A row has one of the two, or none where its data is not compressed.
+    /// A row has one of the two, or none if its data is not compressed.
     pub(crate) fn from_columns(text: Option<String>, reason: Option<String>) -> Option<Self> {
         text.map(Self::Text).or_else(|| reason.map(Self::Not))
     }

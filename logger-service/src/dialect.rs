@@ -76,7 +76,8 @@ impl Dialect {
     /// Placeholders of whole rows, whose values are bound in order.
     pub(crate) fn rows(self, rows: usize, columns: usize) -> String {
         match self {
-            // Without numbers: to SQLite they are names, and it looks each up among all others.
+            // Without numbers: SQLite treats numbered ones as names, and searches each among all
+            // others.
             Self::Sqlite => {
                 let row = format!("({})", vec!["?"; columns].join(", "));
                 vec![row.as_str(); rows].join(", ")

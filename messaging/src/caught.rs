@@ -1,14 +1,14 @@
-//! A panic is a bug. It ends what it happened in, as an error does, and begins it anew: a process
-//! that is alive and has quietly stopped working would be worse than one that has ended.
+//! A panic is a bug. It ends the task it happened in, like an error, and the task restarts: a
+//! process that is alive but has silently stopped working would be worse than one that has ended.
 
 use std::{future::Future, panic::AssertUnwindSafe};
 
 use futures_util::FutureExt as _;
 
-/// What `life` comes to, or `None` where it panics; the panic hook has written why.
+/// The result of `life`, or `None` if it panics; the panic hook has logged why.
 ///
-/// Nothing that was shared with `life` may be left half changed by its panic. Here it is channels
-/// and messages, which are dropped with it.
+/// A panic of `life` must not leave shared state half changed. Here that is channels and messages,
+/// which are dropped with it.
 pub(crate) async fn caught<T>(life: impl Future<Output = T>) -> Option<T> {
     AssertUnwindSafe(life).catch_unwind().await.ok()
 }

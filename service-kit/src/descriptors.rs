@@ -1,14 +1,14 @@
-//! How many connections the limit of open file descriptors (`RLIMIT_NOFILE`) has room for.
+//! How many connections fit into the limit of open file descriptors (`RLIMIT_NOFILE`).
 //!
-//! Beyond the limit nothing can be opened any more: no database, no connection to RabbitMQ or to a
-//! target. So the server leaves some of it to them, and takes fewer connections where it is low.
+//! At the limit nothing can be opened: no database, no connection to RabbitMQ or to a target. So
+//! the server reserves descriptors for them, and accepts fewer connections if the limit is low.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// For all that is no connection of a client.
+/// For everything except client connections.
 const OTHERS: u64 = 256;
 
-/// How many connections to accept at one time: `wanted`, or as many as there is room for.
+/// How many connections to accept at one time: `wanted`, or as many as fit.
 pub(crate) fn connections(wanted: usize) -> usize {
     let limit = raise(wanted);
     let connections = room(limit).map_or(wanted, |room| room.min(wanted));
@@ -23,8 +23,8 @@ pub(crate) fn connections(wanted: usize) -> usize {
     connections
 }
 
-/// Raises the soft limit as far as `wanted` needs and the hard limit allows. Returns the limit
-/// that is in force, or nothing where there is none.
+/// Raises the soft limit as far as `wanted` needs and the hard limit allows. Returns the limit in
+/// force, or nothing if there is none.
 fn raise(wanted: usize) -> Option<u64> {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let needed = u64::try_from(wanted).ok()?.saturating_add(OTHERS);
@@ -46,7 +46,7 @@ fn raise(wanted: usize) -> Option<u64> {
     }
 }
 
-/// What a limit leaves to connections: not more than half of it where it is low.
+/// The connections that fit into a limit: at most half of a low one.
 fn room(limit: Option<u64>) -> Option<usize> {
     let limit = limit?;
     let room = limit - OTHERS.min(limit.div_ceil(2));

@@ -1,5 +1,5 @@
-//! Limits on the head of a request. hyper's own limits are set above these, because what hyper
-//! refuses gets an answer without a body.
+//! Limits on the head of a request. hyper's own limits are set above these, because hyper's own
+//! refusals have no body.
 
 use axum::http::{HeaderMap, StatusCode, Uri};
 

@@ -1,4 +1,4 @@
-//! Signals: the first asks for a clean end, the second forces it.
+//! Signals: the first requests a clean shutdown, the second forces it.
 
 use std::io;
 
@@ -14,7 +14,7 @@ pub fn on_signal() -> CancellationToken {
         Ok(signals) => {
             tokio::spawn(watch(signals, token.clone()));
         }
-        // The default action of the signals stays: they still end the process, without a drain.
+        // The signals keep their default action: they end the process without a drain.
         Err(error) => tracing::error!(%error, "cannot listen for signals, a stop will not drain"),
     }
     token

@@ -8,15 +8,15 @@ use tracing_subscriber::EnvFilter;
 
 use crate::log_writer::LogWriter;
 
-/// How a service logs; what it logs is in `RUST_LOG` (default `info`).
+/// How a service logs. `RUST_LOG` selects what it logs (default `info`).
 #[derive(clap::Args, Debug, Clone)]
 pub struct TelemetryConfig {
-    /// Form of the log lines: `pretty` for people, `json` for collectors
+    /// Format of log lines: `pretty` for people, `json` for collectors
     #[arg(long, env, value_enum, default_value_t)]
     pub log_format: LogFormat,
 }
 
-/// Form of the log lines.
+/// Format of log lines.
 #[derive(ValueEnum, Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LogFormat {
     /// One line of text per event
@@ -38,7 +38,7 @@ pub fn init(config: &TelemetryConfig) -> anyhow::Result<TelemetryGuard> {
         Ok(directives) if !directives.is_empty() => {
             EnvFilter::try_new(&directives).context("RUST_LOG is not a list of log directives")?
         }
-        // lapin tells its errors to its callers, and logs each of them three times besides.
+        // lapin returns its errors to its callers, and also logs each of them three times.
         _ => EnvFilter::new("info,lapin=off"),
     };
     let writer = LogWriter::new(io::stdout()).context("cannot start the log writer")?;

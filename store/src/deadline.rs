@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 /// Longer than PostgreSQL's `statement_timeout` and SQLite's `busy_timeout`, so that the database's
-/// own, more telling error comes first; this one is for a connection that went silent.
+/// own, more precise error comes first. This one is for a connection that went silent.
 const STATEMENT: Duration = Duration::from_secs(10);
 
-/// Why the database did not answer. Each of these passes by itself once the database is well.
+/// Why the database did not answer. Each of these passes when the database works again.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Not connected, or not migrated, since the process started.
@@ -15,7 +15,7 @@ pub enum StoreError {
     /// No answer in time.
     #[error("the database did not answer within {} s", STATEMENT.as_secs())]
     Timeout,
-    /// It reads, but the last write failed just before, for this reason.
+    /// Reads work, but the last write failed recently, for this reason.
     #[error("the last write failed: {0}")]
     LastWrite(String),
     /// The connection or the statement failed.

@@ -1,10 +1,9 @@
 //! The database of a service: SQLite by default, PostgreSQL by URL, one SQL text for both.
 //!
-//! What it takes care of: the file of SQLite and its pragmas, migrations, waiting for a database
-//! that is not there yet, a deadline for every statement, and telling when writes are refused.
-//! What it deliberately lacks: a query layer. Services write their SQL against the pool, within what
-//! both databases understand: `$1` placeholders, `BIGINT` for numbers, times and booleans, `TEXT`,
-//! `ON CONFLICT`.
+//! It handles SQLite's file and pragmas, migrations, waiting for a database that is not there yet,
+//! a deadline for every statement, and detection of refused writes. It deliberately has no query
+//! layer. Services write SQL against the pool that both databases understand: `$1` placeholders,
+//! `BIGINT` for numbers, times and booleans, `TEXT`, `ON CONFLICT`.
 
 mod database;
 mod deadline;

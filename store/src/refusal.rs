@@ -1,4 +1,4 @@
-//! Errors of the values of a statement, told apart from errors of the database.
+//! Distinguishes errors in the values of a statement from errors of the database.
 
 use crate::StoreError;
 
@@ -10,7 +10,7 @@ pub(crate) fn is_refusal(sqlite: bool, error: &StoreError) -> bool {
         return false;
     };
     if sqlite {
-        // TOOBIG, CONSTRAINT, MISMATCH and RANGE; further bits tell what exactly.
+        // TOOBIG, CONSTRAINT, MISMATCH and RANGE; further bits give the details.
         let code = code.parse().unwrap_or(0_u32) & 0xff;
         matches!(code, 18 | 19 | 20 | 25)
     } else {

@@ -1,17 +1,17 @@
-//! The URL of a database, which may hold a password.
+//! The URL of a database, which may contain a password.
 
 use std::fmt;
 
 /// `sqlite:path/to/file.db` or `postgres://user:password@host/database`.
 ///
-/// Parsing is left to [`Database::open`](crate::Database::open): clap repeats a value that it
-/// cannot parse in its message, and this value may hold a password. For the same reason give the
-/// argument `hide_env_values = true`, and `Debug` shows the scheme only.
+/// [`Database::open`](crate::Database::open) parses it: clap repeats values that it cannot parse,
+/// and this one may contain a password. For the same reason the argument needs `hide_env_values =
+/// true`, and `Debug` shows only the scheme.
 #[derive(Clone)]
 pub struct DatabaseUrl(String);
 
 impl DatabaseUrl {
-    /// Whether this names an SQLite file, for schemas that cannot be one SQL text.
+    /// Whether this names an SQLite file, for schemas that differ between the databases.
     pub fn is_sqlite(&self) -> bool {
         self.0.starts_with("sqlite:")
     }

@@ -1,4 +1,4 @@
-//! What a developer starts RabbitMQ and the suite with: `scripts/rabbitmq-node` and `make run`.
+//! The scripts that start RabbitMQ and the gateway: `scripts/rabbitmq-node` and `make run`.
 
 use std::{
     os::{fd::OwnedFd, unix::net::UnixStream},
@@ -66,7 +66,7 @@ impl Shell {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_in_the_background_runs_until_it_is_terminated() {
-    // Such a shell gives it /dev/null as its stdin.
+    // Such a shell sets its stdin to /dev/null.
     for (command, hangs_up) in [
         ("\"$0\" \"$1\" --remove", false),
         ("\"$0\" \"$1\" --remove <&-", false),
@@ -110,7 +110,7 @@ async fn a_node_that_is_not_ready_ends_with_the_pipe_or_socket_at_its_stdin() {
     }
 }
 
-/// Where a program that is no RabbitMQ answers every connection so.
+/// The address of a program that is not RabbitMQ and answers every connection like this.
 async fn answering(answer: &'static [u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -188,7 +188,7 @@ async fn make_run_starts_nothing_in_place_of_the_rabbitmq_that_it_was_given() {
     ] {
         let mut run = script("run");
         run.env("AMQP_URL", &url);
-        // Nobody's suite is in the way.
+        // Free ports, so that no other gateway is in the way.
         for service in ["BROKER_ADDR", "AUTH_ADDR", "LOGGER_ADDR", "LISTENER_ADDR"] {
             run.env(service, port::reserve().to_string());
         }

@@ -1,4 +1,4 @@
-//! A memory cgroup (cgroups(7)) for a process of a test. To make one takes root, and the controller.
+//! A memory cgroup (cgroups(7)) for a test's process. Creating one needs root, and the controller.
 
 use std::{
     fs, io,
@@ -16,7 +16,7 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Panics where none can be made, and says how to go without.
+    /// Panics if none can be created, and says how to skip these tests.
     pub fn with_limit(bytes: usize) -> Self {
         Self::make(bytes).or_panic("no memory cgroup; CGROUP_TESTS=skip make test goes without")
     }

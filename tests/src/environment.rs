@@ -1,4 +1,4 @@
-//! What a program of a test runs in: the scripts that make it, and say where it is.
+//! The environments of test programs: the scripts that create them, and print where they are.
 
 use std::{
     path::Path,
@@ -13,7 +13,8 @@ use crate::OrPanic as _;
 /// Most of it downloads.
 const MAKE_DEADLINE: Duration = Duration::from_secs(300);
 
-/// What a script of `scripts/` prints once the environment is made; `without` says how to go without.
+/// The output of a script in `scripts/` that creates an environment; `without` names the variable
+/// that skips these tests.
 pub(crate) async fn make(script: &str, without: &str) -> String {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts");
     let made = Command::new(scripts.join(script))

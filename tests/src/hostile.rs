@@ -2,20 +2,20 @@
 
 use crate::raw::{entry, long, nested, properties, with_text};
 
-/// How many kinds take turns.
+/// The number of kinds, used in turn.
 pub const KINDS: usize = 18;
 
 /// A message.
 pub struct Hostile {
     /// Flags and properties, as they go over the wire.
     pub properties: Vec<u8>,
-    /// Whether it is to die once before it comes: RabbitMQ then adds headers of its own, and the header
-    /// frame gets larger than frame_max, which no publisher can send.
+    /// Whether it is dead-lettered once before: RabbitMQ then adds headers, and the header frame
+    /// gets larger than frame_max, which no publisher can send.
     pub dies_first: bool,
 }
 
 impl Hostile {
-    /// The message of this number, with an id of its own.
+    /// The message with this number, with a unique id.
     pub fn new(number: usize) -> Self {
         let kind = number % KINDS;
         let id = format!("m-{number}");

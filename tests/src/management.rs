@@ -1,4 +1,4 @@
-//! RabbitMQ's management interface, for what AMQP does not tell.
+//! RabbitMQ's management interface, for what AMQP does not report.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -75,7 +75,7 @@ impl Management {
         self.get(&self.queue_path(queue)).await["arguments"].clone()
     }
 
-    /// How many messages a queue holds, be they ready or delivered and not acknowledged.
+    /// How many messages a queue has, ready or unacknowledged.
     pub async fn depth(&self, queue: &str) -> usize {
         let queue = self.get(&self.queue_path(queue)).await;
         let depth = queue["messages"].as_u64().unwrap_or_default();
@@ -116,7 +116,8 @@ impl Management {
         let path = format!("{}/get", self.queue_path(queue));
         let request = json!({"count": count, "ackmode": "ack_requeue_false", "encoding": "auto"});
         let (status, taken) = self.call(Method::POST, &path, Some(request)).await;
-        // A quorum queue is listed a moment before its process runs, and holds nothing until then.
+        // A quorum queue is listed a moment before its process runs, and accepts nothing until
+        // then.
         if status == StatusCode::BAD_REQUEST && taken.to_string().contains("noproc") {
             return Vec::new();
         }

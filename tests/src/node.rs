@@ -1,7 +1,7 @@
 //! Programs on Node, with the packages of `tests/node/package-lock.json`.
 //!
-//! Tests that need them are in modules named `node`, so that `scripts/test` can leave them out where
-//! somebody says so. Nothing here ever skips one.
+//! Tests that need them are in modules named `node`, so that `scripts/test` can leave them out on
+//! request. Nothing here ever skips one.
 
 use std::path::PathBuf;
 

@@ -11,7 +11,7 @@ use std::{
 const FIRST: u16 = 10_000;
 const COUNT: u16 = 10_000;
 
-/// An address on loopback that nobody listens on, and that no later call in this process gives.
+/// A loopback address on which nothing listens, and that no later call in this process returns.
 pub fn reserve() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Other test processes begin elsewhere in the range; a clash is found by binding.

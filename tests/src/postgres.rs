@@ -1,8 +1,8 @@
 //! Private PostgreSQL servers.
 //!
-//! All tests of one process share one server and take a database each; a test that stops its
-//! server starts one of its own. A server is reached only through a socket in its own directory,
-//! so it needs no port, and it never outlives the tests, however this process ends.
+//! All tests of one process share one server, with a database each; a test that stops its server
+//! starts its own. A server is reached only through a socket in its own directory, so it needs no
+//! port, and it never outlives the tests, however this process ends.
 
 use std::{
     ffi::OsStr,
@@ -30,7 +30,7 @@ const UNPRIVILEGED_USER: &str = "postgres";
 /// the other end, and removes the server.
 const JANITOR: &str = r#"cat; "$1/pg_ctl" -D "$2/data" -m immediate stop; rm -rf "$2""#;
 
-/// A PostgreSQL server with its data in a directory of its own.
+/// A PostgreSQL server with its own data directory.
 pub struct Server {
     programs: PathBuf,
     directory: PathBuf,

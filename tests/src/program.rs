@@ -1,4 +1,4 @@
-//! A program beside the suite, such as those in `examples/`: what it prints is what a test sees.
+//! A program next to the gateway, such as those in `examples/`: a test sees what it prints.
 
 use std::{
     path::Path,
@@ -16,8 +16,8 @@ use tokio::{
 
 use crate::{OrPanic as _, eventually, process::janitor, python};
 
-/// For a program to print a line, which may take a start of Python, an import of Celery, and a wait
-/// for RabbitMQ.
+/// Time for a program to print a line: it may include a start of Python, an import of Celery, and a
+/// wait for RabbitMQ.
 const LINE_DEADLINE: Duration = Duration::from_secs(60);
 const END_DEADLINE: Duration = Duration::from_secs(60);
 

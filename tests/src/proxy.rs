@@ -37,7 +37,7 @@ pub enum Mode {
 /// How connections end that are cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
-    /// RST: what is under way is lost, and both ends get an error.
+    /// RST: bytes in flight are lost, and both ends get an error.
     Reset,
     /// FIN, as if the other end had closed.
     Close,
@@ -53,7 +53,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy in front of `server`, at an address of its own.
+    /// Starts a proxy in front of `server`, at a new address.
     pub async fn start(server: SocketAddr) -> Self {
         let addr = port::reserve();
         let listener = TcpListener::bind(addr).await.or_panic("the proxy's port");
@@ -69,7 +69,7 @@ impl Proxy {
     }
 
     /// Changes what the network does, at once. After [`Mode::Refuse`] has been set, or left, it
-    /// also holds for whoever connects after this call.
+    /// also applies to connections made after this call.
     pub async fn set(&self, mode: Mode) {
         let refuse = mode == Mode::Refuse;
         let refused = self.mode.send_replace(mode) == Mode::Refuse;

@@ -1,7 +1,7 @@
 //! Programs in Python, with the packages of `tests/python/requirements.txt`.
 //!
-//! Tests that need them are in modules named `python`, so that `scripts/test` can leave them out
-//! where somebody says so. Nothing here ever skips one.
+//! Tests that need them are in modules named `python`, so that `scripts/test` can leave them out on
+//! request. Nothing here ever skips one.
 
 use std::{
     path::{Path, PathBuf},

@@ -64,7 +64,7 @@ impl Raw {
         Ok(())
     }
 
-    /// Publishes a message with `properties` as they are, flags included. Several may be under way.
+    /// Publishes a message with raw `properties`, flags included. Several may be in flight.
     pub async fn publish(&mut self, exchange: &str, key: &[u8], properties: &[u8], body: &[u8]) {
         self.published += 1;
         self.unconfirmed.insert(self.published);

@@ -23,7 +23,7 @@ use crate::OrPanic as _;
 
 /// Who signs certificates.
 pub struct Authority {
-    /// Its own, for those who trust it.
+    /// Its own certificate, for clients that trust it.
     pub pem: String,
     der: CertificateDer<'static>,
     issuer: Issuer<'static, KeyPair>,
@@ -55,7 +55,7 @@ impl Authority {
             .or_panic("a certificate")
     }
 
-    /// The same, which talks to nobody who has no certificate of this authority.
+    /// The same, but requires a client certificate from this authority.
     pub fn exclusive_server(&self, name: &str, year: i32) -> ServerConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.der.clone()).or_panic("an authority");
@@ -94,7 +94,7 @@ impl TlsProxy {
             while let Ok((client, _)) = listener.accept().await {
                 let acceptor = acceptor.clone();
                 tokio::spawn(async move {
-                    // An error says that one of the two is gone, or what the client did not like.
+                    // An error means that one of the two is gone, or why the client refused.
                     if let Ok(mut client) = acceptor.accept(client).await
                         && let Ok(mut server) = TcpStream::connect(server).await
                     {

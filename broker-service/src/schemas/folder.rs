@@ -14,7 +14,7 @@ use jsonschema::{PatternOptions, Retrieve, Uri, Validator};
 use serde_json::Value;
 
 const SUFFIX: &str = ".json";
-/// Where the files seem to lie, so that one can refer to another by its name.
+/// A base URI, so that one file can refer to another by name.
 const BASE: &str = "schemas:///";
 
 /// The schemas by file name.
@@ -60,7 +60,7 @@ fn compile(name: &str, schema: &Value, files: &Files) -> anyhow::Result<(String,
     let validator = jsonschema::options()
         .with_base_uri(format!("{BASE}{name}"))
         .with_retriever(files.clone())
-        // In time that grows with the text alone, at the price of look-around and back-references.
+        // A linear-time engine, without look-around and back-references.
         .with_pattern_options(PatternOptions::regex())
         .build(schema)
         .map_err(|error| match error.instance_path().as_str() {

@@ -1,13 +1,14 @@
-//! JSON in which no object has the same member twice.
+//! JSON without duplicate members.
 //!
-//! Parsers take one or the other of the two, so what is checked here might not be what a target reads.
+//! Parsers differ in which one they use, so the checked value might not be the one that a target
+//! reads.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-/// A value without such an object.
+/// A value without such objects.
 pub(super) struct Strict(pub(super) Value);
 
 impl<'a> Deserialize<'a> for Strict {

@@ -1,10 +1,11 @@
-//! What a violation is told as: by the schema, and without any value of the data.
+//! The text of a violation: from the schema, without values of the data.
 
 use jsonschema::{ValidationError, error::ValidationErrorKind as Kind};
 
 use super::Violation;
 
-/// Of a pointer, which holds names of the data, and of a message, which holds values of the schema.
+/// Limits of a pointer, which contains names from the data, and of a message, which contains values
+/// from the schema.
 const CHARS_MAX: usize = 300;
 
 pub(super) fn of(error: &ValidationError<'_>) -> Violation {

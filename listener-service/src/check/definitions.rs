@@ -1,5 +1,5 @@
-//! A topology in the form that RabbitMQ exports and imports (its guide "Definition Export and
-//! Import"), for whoever makes it beforehand.
+//! A topology in the format that RabbitMQ exports and imports (its guide "Definition Export and
+//! Import"), to create it beforehand.
 
 use messaging::{Binding, Value, topology::Declaration};
 use serde_json::{Map, Value as Json, json};
@@ -33,7 +33,7 @@ pub(super) fn definitions(declarations: &[Declaration], vhost: &str) -> Json {
             } if !is_exclusive(queue, declarations) => {
                 bindings.push(bound(queue, exchange, binding, vhost));
             }
-            // Somebody else's, or of one connection alone.
+            // Owned by another program, or exclusive to a connection.
             _ => {}
         }
     }

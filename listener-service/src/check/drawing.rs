@@ -128,7 +128,7 @@ fn quoted(words: &str) -> String {
     format!("\"{}\"", words.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// Mermaid knows entities, and no escapes.
+/// Mermaid supports entities, not escapes.
 fn escaped(words: &str) -> String {
     words.replace('#', "#35;").replace('"', "#quot;")
 }

@@ -1,4 +1,4 @@
-//! What the listener's user must be allowed where everything is provided, and nothing beside it.
+//! The minimal permissions of the listener's user when definitions provide everything.
 
 use messaging::{
     Queue, Source,
@@ -8,9 +8,9 @@ use serde_json::{Value as Json, json};
 
 use crate::{DeadLetters, routes::Routes};
 
-/// RabbitMQ's name for the exchange without a name, where replies go to.
+/// RabbitMQ's name for the default exchange, to which replies go.
 const DEFAULT_EXCHANGE: &str = "amq.default";
-/// The names that RabbitMQ makes up for queues.
+/// The names that RabbitMQ generates for queues.
 const MADE_UP: &str = "amq\\.gen-.*";
 
 /// Patterns of the names of exchanges and queues.
@@ -73,8 +73,8 @@ impl Permissions {
             self.read.push(escaped(source.queue.name()));
             return;
         };
-        // Nobody can provide it, so the listener makes it and binds it: to bind takes to write to
-        // the queue and to read from the exchange.
+        // Definitions cannot provide it, so the listener declares and binds it: binding requires
+        // write access to the queue and read access to the exchange.
         self.configure.push(MADE_UP.to_owned());
         self.write.push(MADE_UP.to_owned());
         self.read.push(MADE_UP.to_owned());
@@ -85,7 +85,7 @@ impl Permissions {
     }
 }
 
-/// A name as a pattern that matches it alone.
+/// A pattern that matches only this name.
 fn escaped(name: &str) -> String {
     let mut pattern = String::new();
     for character in name.chars() {

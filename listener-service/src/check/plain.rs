@@ -63,7 +63,7 @@ fn way(source: &Source, target: &impl std::fmt::Display) -> String {
     }
 }
 
-/// What becomes of an event that fails, in words.
+/// What happens to an event that fails, in words.
 fn retries(subscription: &Subscription) -> String {
     let waits: Vec<_> = subscription
         .retries
@@ -81,7 +81,7 @@ fn retries(subscription: &Subscription) -> String {
     }
 }
 
-/// What a binding lets through, in a few words.
+/// The keys or headers of bindings, in a few words.
 pub(super) fn keys(bindings: &[Binding]) -> String {
     let keys: Vec<_> = bindings.iter().map(key).collect();
     keys.join(" | ")

@@ -1,4 +1,4 @@
-//! Trying again while RabbitMQ or logger-service is away, which may be a restart.
+//! Retries while RabbitMQ or logger-service is down, which may be a restart.
 
 use std::{future::Future, time::Duration};
 
@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Tries until it works, or fails for a reason that does not pass. What waits for its time does
-/// not hold up a listener that stops.
+/// Retries until it works, or fails permanently. A wait does not delay the shutdown of the
+/// listener.
 pub(super) async fn patiently<T, E, F>(
     shutdown: &CancellationToken,
     passes: impl Fn(&E) -> bool,

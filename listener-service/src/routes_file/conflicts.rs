@@ -1,5 +1,5 @@
-//! What two routes of a file, or a route and the suite, would declare in two ways: RabbitMQ refuses
-//! the second, and a route would never consume.
+//! Finds what two routes of a file, or a route and the gateway, would declare differently: RabbitMQ
+//! refuses the second declaration, and a route would never consume.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use messaging::{
     topology::{Declaration, EVENTS_EXCHANGE, RETRY_EXCHANGE, Topology},
 };
 
-/// There before any route is.
+/// Declared by the gateway itself.
 const EXCHANGES: [(&str, ExchangeKind, &str); 7] = [
     (EVENTS_EXCHANGE, ExchangeKind::Topic, "this suite"),
     (RETRY_EXCHANGE, ExchangeKind::Direct, "this suite"),
@@ -22,7 +22,7 @@ const EXCHANGES: [(&str, ExchangeKind, &str); 7] = [
 /// Of a queue.
 type Arguments = Vec<(&'static str, Value)>;
 
-/// What is declared so far, and for whom.
+/// The declarations so far, and their owners.
 pub(super) struct Declared {
     exchanges: HashMap<String, (ExchangeKind, String)>,
     queues: HashMap<String, (Arguments, String)>,
@@ -40,7 +40,7 @@ impl Declared {
         }
     }
 
-    /// Adds what `route` declares, and says what of it is declared otherwise.
+    /// Adds the declarations of `route`, and returns those that conflict.
     pub(super) fn add(&mut self, route: &str, topology: &Topology) -> Vec<String> {
         let mut mistakes = Vec::new();
         let owner = || format!("route \"{route}\"");

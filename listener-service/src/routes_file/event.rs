@@ -46,8 +46,8 @@ pub(super) fn read(
     }
 }
 
-/// What a route and a request with a durable answer have in common. All of its fields are read,
-/// also where there is no name or no source to go with them.
+/// The common part of a route and a request with a durable answer. Reads all fields, even without a
+/// valid name or source.
 pub(super) fn subscription(
     fields: &mut Fields<'_>,
     name: Option<String>,

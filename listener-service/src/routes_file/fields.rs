@@ -29,9 +29,9 @@ fn in_words_of_toml(message: &str) -> String {
         })
 }
 
-/// A table of the file. [`Self::finish`] tells what was found wrong, and what was not asked for.
+/// A table of the file. [`Self::finish`] returns its mistakes, including unknown fields.
 pub(super) struct Fields<'a> {
-    /// What it describes, for the mistakes in it.
+    /// What it describes, for messages about mistakes.
     what: String,
     at: usize,
     table: DeTable<'a>,
@@ -48,7 +48,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Names what the table describes, once that is known.
+    /// Sets what the table describes, when that is known.
     pub(super) fn describe(&mut self, what: String) {
         self.what = what;
     }
@@ -57,7 +57,7 @@ impl<'a> Fields<'a> {
         self.table.contains_key(name)
     }
 
-    /// What the field holds, checked; `None` when it is absent, or wrong.
+    /// The checked value of the field; `None` if it is absent or wrong.
     pub(super) fn optional<T, U>(
         &mut self,
         name: &str,
@@ -85,7 +85,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The same, of a field that must be there.
+    /// The same for a required field.
     pub(super) fn required<T, U>(
         &mut self,
         name: &str,
@@ -100,7 +100,7 @@ impl<'a> Fields<'a> {
         self.optional(name, check)
     }
 
-    /// The tables of an array of them, or nothing.
+    /// The tables of an array, or nothing.
     pub(super) fn tables(&mut self, name: &str) -> Vec<Spanned<DeTable<'a>>> {
         let Some(value) = self.table.remove(name) else {
             return Vec::new();
@@ -121,12 +121,12 @@ impl<'a> Fields<'a> {
         tables
     }
 
-    /// Whether a mistake was noted.
+    /// Whether there is a mistake.
     pub(super) fn is_wrong(&self) -> bool {
         !self.mistakes.is_empty()
     }
 
-    /// Notes a mistake of the table as a whole.
+    /// Records a mistake of the table as a whole.
     pub(super) fn mistake(&mut self, message: impl Into<Cow<'static, str>>) {
         self.mistake_at(self.at, message.into().into_owned());
     }
@@ -135,7 +135,7 @@ impl<'a> Fields<'a> {
         self.mistakes.push(Mistake { at, message });
     }
 
-    /// Where the table begins, and all that is wrong with it; fields that nobody asked for, too.
+    /// Where the table begins, and all its mistakes, including unknown fields.
     pub(super) fn finish(mut self, known: &str) -> (usize, Vec<Mistake>) {
         let unknown: Vec<_> = self
             .table

@@ -1,4 +1,4 @@
-//! `forward`: what of a message beside its event goes to the target.
+//! `forward`: parts of a message that go to the target besides the event.
 
 use reqwest::header::HeaderName;
 use serde::Deserialize;
@@ -6,12 +6,12 @@ use serde::Deserialize;
 use super::{fields::Fields, target::is_own};
 use crate::forward::{Forward, Property};
 
-/// With the attributes a request then has at most about as many headers as servers take.
+/// Together with the attributes, about as many headers as servers accept.
 const HEADERS_MAX: usize = 32;
 const NAME_BYTES_MAX: usize = 64;
 
-/// Headers that govern transport, identity, permissions, or the reading of a request:
-/// whoever may publish must not say that for the gateway. Where they begin so, and where they are so.
+/// Headers that control transport, identity, permissions, or the parsing of a request: publishers
+/// must not set them for the gateway. By prefix, and by full name.
 const PREFIXES: [&str; 23] = [
     "content-",
     "proxy-",
@@ -94,9 +94,9 @@ const NAMES: [&str; 55] = [
     "x-vault-token",
     "x-xsrf-token",
 ];
-/// Headers that RabbitMQ has for itself, which no copy of a message has.
+/// Headers that belong to RabbitMQ; copies of a message do not have them.
 const OF_RABBITMQ: [&str; 3] = ["cc", "bcc", "x-death"];
-/// Of attributes, in any producer's way to write them.
+/// Prefixes of attributes, in any producer's spelling.
 const ATTRIBUTES: [&str; 2] = ["cloudevents-", "ce-"];
 
 #[derive(Deserialize)]
@@ -150,7 +150,7 @@ fn check(name: &str) -> Result<HeaderName, String> {
     if name.len() > NAME_BYTES_MAX {
         return Err(format!("{name} has more than {NAME_BYTES_MAX} bytes"));
     }
-    // Many servers hold the two for one.
+    // Many servers treat the two as equal.
     let dashed = parsed.as_str().replace('_', "-");
     if ATTRIBUTES.iter().any(|prefix| dashed.starts_with(prefix)) {
         return Err(format!(

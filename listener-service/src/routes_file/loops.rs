@@ -1,5 +1,5 @@
-//! Routes that would send events round in circles: their target is the broker, and what the broker
-//! publishes comes back to them.
+//! Detects routes that would send events in a circle: their target is the broker, and the events
+//! that the broker publishes come back to them.
 
 use event::Pattern;
 use messaging::{Binding, Exchange};
@@ -8,20 +8,20 @@ use url::{Host, Url};
 use super::mistake::Mistake;
 use crate::routes::EventRoute;
 
-/// Levels that people give to entries of a log.
+/// Common log levels.
 const LEVELS: [&str; 5] = ["TRACE", "DEBUG", "INFO", "WARN", "ERROR"];
 
 /// What the broker publishes when a route delivers to it.
 enum Published {
     /// `POST /events/{type}`.
     Type(String),
-    /// `POST /events`: what it got.
+    /// `POST /events`: the event itself.
     Same,
-    /// `POST /handle`: an entry of some level.
+    /// `POST /handle`: an entry of any level.
     Log,
 }
 
-/// One mistake for each route whose events come back to it, over however many others.
+/// One mistake for each route whose events come back to it, directly or through others.
 pub(super) fn find(routes: &[EventRoute], places: &[usize], broker: &Url) -> Vec<Mistake> {
     let published: Vec<_> = routes
         .iter()
@@ -51,7 +51,7 @@ pub(super) fn find(routes: &[EventRoute], places: &[usize], broker: &Url) -> Vec
         .collect()
 }
 
-/// Whether a walk from `start` comes back to it.
+/// Whether a path from `start` leads back to it.
 fn returns(next: &[Vec<usize>], start: usize) -> bool {
     let mut seen = vec![false; next.len()];
     let mut open = next[start].clone();
@@ -80,7 +80,7 @@ fn published(target: &Url, broker: &Url) -> Option<Published> {
     }
 }
 
-/// The host, with one name for this machine.
+/// The host, with a single name for this machine.
 fn host(url: &Url) -> Option<String> {
     let is_loopback = match url.host()? {
         Host::Domain(name) => name.eq_ignore_ascii_case("localhost"),
@@ -106,7 +106,7 @@ fn comes_to(published: &Published, from: usize, route: &EventRoute, to: usize) -
     };
     match published {
         Published::Type(event_type) => matches(event_type),
-        // The type is what brought the event to the route in the first place.
+        // The type is the one by which the event reached the route.
         Published::Same => is_bound && from == to,
         Published::Log => LEVELS.iter().any(|level| matches(&format!("log.{level}"))),
     }

@@ -1,11 +1,11 @@
-//! What is wrong with a routes file, each with its line.
+//! The mistakes of a routes file, each with its line.
 
 use std::fmt;
 
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mistake {
-    /// Where in the text, in bytes.
+    /// Position in the text, in bytes.
     pub(super) at: usize,
     pub(super) message: String,
 }
@@ -23,8 +23,7 @@ impl Mistakes {
         Self(lines.collect())
     }
 
-    /// Of a text that is no TOML. What follows the first mistake is read wrongly, and would be told as
-    /// many more.
+    /// For a text that is not TOML. Only the first mistake counts: it usually causes the others.
     pub(super) fn syntax(text: &str, error: &toml::de::Error) -> Self {
         let at = error.span().map_or(0, |span| span.start);
         let before = text.get(..at).unwrap_or(text);

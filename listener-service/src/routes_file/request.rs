@@ -12,11 +12,11 @@ const FIELDS: &str = "service and key, or name and queue; format, target, target
     bearer_token_file, signing_secrets, mode, forward, http2, timeout_ms, concurrency, prefetch and reply; \
     with reply = \"response-exchange\" also retry_ms, rate_per_second and ordered";
 
-/// What a `[[request]]` is.
+/// The kinds of `[[request]]`.
 pub(super) enum Read {
-    /// Its sender waits, for a moment, at a queue of its own.
+    /// Its sender waits briefly, at its own queue.
     Awaited(Entry<RequestRoute>),
-    /// Its answer goes through an exchange and into a queue that waits for as long as it takes.
+    /// Its answer goes through an exchange into a durable queue.
     Durable(Entry<EventRoute>),
 }
 
@@ -101,7 +101,7 @@ fn to_service(service: &str, key: String) -> Source {
     }
 }
 
-/// A queue that requests are sent to by its name.
+/// A queue to which requests are sent by name.
 fn plain_queue(fields: &mut Fields<'_>) -> Option<Source> {
     let queue = source::queue(fields, "")?;
     if queue.is_exclusive() {

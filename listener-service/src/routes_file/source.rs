@@ -11,11 +11,11 @@ use serde::Deserialize;
 
 use super::{check_key, fields::Fields};
 
-/// Room for what the names of retry queues and dead letters add.
+/// Leaves room for the suffixes of retry and dead-letter queues.
 const QUEUE_BYTES_MAX: usize = KEY_BYTES_MAX - ".retry.86400000".len();
-/// Headers of a binding, such that they fit into one frame (AMQP 0-9-1, 4.2.3).
+/// Most headers of a binding, so that they fit into one frame (AMQP 0-9-1, 4.2.3).
 const HEADERS_MAX: usize = 64;
-/// What RabbitMQ keeps to itself.
+/// The prefix that RabbitMQ reserves.
 const RESERVED: &str = "amq.";
 
 #[derive(Deserialize)]
@@ -99,13 +99,13 @@ enum ValueEntry {
     Text(String),
 }
 
-/// The source of a `[[route]]`, with a queue named after it where it names none.
+/// The source of a `[[route]]`. Without a `queue`, the queue is named after the route.
 pub(super) fn of_events(fields: &mut Fields<'_>, route: &str) -> Option<Source> {
     let exchange = fields.optional("exchange", check_exchange);
     let named = fields.has("queue").then(|| queue(fields, route));
     let is_existing = matches!(named, Some(Some(Queue::Existing(_))));
     let exchange = exchange.or_else(|| {
-        // An existing queue is bound by its owner, unless the route says how.
+        // The owner of an existing queue binds it, unless the route has bindings.
         (!is_existing || fields.has("bindings")).then(Exchange::events)
     });
     let queue = match (named, &exchange) {
@@ -114,12 +114,12 @@ pub(super) fn of_events(fields: &mut Fields<'_>, route: &str) -> Option<Source> 
         (None, None) => None,
     };
     let bindings = bindings(fields, exchange.as_ref(), is_existing)?;
-    // An exclusive queue is called after its route, as an own one is.
+    // An exclusive queue is named after its route, like an own one.
     let queue = match (queue?, &exchange) {
         (Queue::Exclusive(_), Some(exchange)) => Queue::Exclusive(queue_of(&exchange.name, route)),
         (queue, _) => queue,
     };
-    // One that is called after its exchange and its route has not been checked.
+    // A name made of exchange and route has not been checked yet.
     if let Err(reason) = check_queue(queue.name()).and_then(|()| check_copies(&queue)) {
         let name = queue.name();
         fields.mistake(format!("the name of its queue is {name}: {reason}"));
@@ -132,7 +132,7 @@ pub(super) fn of_events(fields: &mut Fields<'_>, route: &str) -> Option<Source> 
     })
 }
 
-/// What `queue` says; an exclusive one is called `exclusive` here.
+/// The value of `queue`; an exclusive one is called `exclusive` here.
 pub(super) fn queue(fields: &mut Fields<'_>, exclusive: &str) -> Option<Queue> {
     fields.required("queue", |entry: QueueEntry| match entry {
         QueueEntry::Own(name)
@@ -192,8 +192,8 @@ fn check_queue(name: &str) -> Result<(), String> {
     check_key(name)
 }
 
-/// RabbitMQ refuses to declare a queue with a name of its own. A route's queue has dead letters and
-/// retries that are called after it, whoever declares the queue itself.
+/// RabbitMQ refuses to declare queues with a reserved name. Retry and dead-letter queues are named
+/// after the route's queue, even if another program declares that one.
 fn check_copies(queue: &Queue) -> Result<(), String> {
     if !queue.name().starts_with(RESERVED) {
         return Ok(());

@@ -1,9 +1,8 @@
-//! The body of a request that goes a second time: it waits for an answer before it sends the most
-//! of itself.
+//! The body of a repeated request: it waits for an early answer before it sends most of itself.
 //!
 //! A target that refuses a large body without reading it closes the connection while the body is
-//! still being written. The client then has an error in hand and does not read on, so the answer is
-//! lost. A body that waits lets the answer come first.
+//! still being written. The client then gets an error and stops reading, so the answer is lost. A
+//! body that waits lets the answer arrive first.
 
 use std::{
     convert::Infallible,
@@ -16,7 +15,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
-/// What is sent at once. It fits into the buffers of a connection, so that writing it cannot fail.
+/// Sent at once. It fits into the buffers of a connection, so writing it cannot fail.
 const BEGINNING_BYTES: usize = 64 * 1024;
 
 pub(super) struct Patient {
@@ -53,7 +52,7 @@ impl Body for Patient {
             self.rest.len()
         } else {
             self.begun = true;
-            // From now on, since connecting took its time as well.
+            // Starts now, because connecting took time too.
             let end = Instant::now() + self.patience;
             self.pause.as_mut().reset(end);
             self.rest.len().min(BEGINNING_BYTES)

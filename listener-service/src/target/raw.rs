@@ -1,4 +1,4 @@
-//! What targets do that no HTTP server would: close, reset, answer with what is no answer.
+//! Targets that misbehave: they close, reset, or answer with garbage.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -14,7 +14,7 @@ use tokio::{
 
 use super::*;
 
-/// What a target does with a request that it has read.
+/// What a target does after reading a request.
 #[derive(Clone)]
 enum Act {
     /// It answers and keeps the connection.
@@ -77,7 +77,7 @@ async fn connection(
     }
 }
 
-/// A target that acts by the number of a request on its connection, and how many it got.
+/// A target that acts by the number of a request on its connection, with a count of requests.
 async fn start(act: impl Fn(usize) -> Act + Send + Sync + 'static) -> (Target, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let target = target(&format!("http://{}/", listener.local_addr().unwrap()));
@@ -153,7 +153,7 @@ async fn what_was_sent_and_not_answered_may_be_the_events_fault() {
 
 #[tokio::test]
 async fn a_target_that_is_not_reached_is_down() {
-    // Nobody accepts what is beyond the backlog, or answers at an address that is not in use.
+    // Connections beyond the backlog are not accepted, and unused addresses do not answer.
     let refusing = {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         format!("http://{}/", listener.local_addr().unwrap())
@@ -175,7 +175,7 @@ async fn a_target_that_is_not_reached_is_down() {
         let outcome = target(url).deliver(&delivery()).await;
         assert!(matches!(outcome, Outcome::Down(..)), "{url}: {outcome:?}");
     }
-    // A backlog of 128 that is full: to connect takes longer than an attempt may.
+    // A full backlog of 128: connecting takes longer than an attempt may.
     let mut waiting = Vec::new();
     for _ in 0..400 {
         let connect = TcpStream::connect(full_addr);
@@ -192,7 +192,7 @@ async fn a_target_that_is_not_reached_is_down() {
 
 #[tokio::test]
 async fn what_a_used_connection_did_not_answer_goes_again_at_once() {
-    // Each connection takes one event, and ends with the next one, in one way or another.
+    // Each connection accepts one event, and ends at the next one, in one way or another.
     for (name, second) in [
         ("close", Act::Last(Vec::new())),
         ("reset", Act::Reset),
@@ -221,7 +221,7 @@ async fn what_a_used_connection_did_not_answer_goes_again_at_once() {
 
 #[tokio::test]
 async fn what_goes_again_does_so_once_and_within_one_deadline() {
-    // The first event is answered; after that each one ends its connection, a new one too.
+    // The first event is answered; each later one ends its connection, even a new one.
     let answered = Arc::new(AtomicUsize::new(0));
     let (target, requests) = start(move |_| match answered.fetch_add(1, Ordering::SeqCst) {
         0 => Act::Answer(OK.to_vec()),
@@ -230,7 +230,7 @@ async fn what_goes_again_does_so_once_and_within_one_deadline() {
     .await;
     assert_eq!(target.deliver(&delivery()).await, Outcome::Delivered);
     for expected in [3, 4] {
-        // The second one finds no used connection any more.
+        // The second one finds no kept-alive connection.
         let outcome = target.deliver(&delivery()).await;
         assert!(matches!(outcome, Outcome::Unclear(..)), "{outcome:?}");
         assert_eq!(requests.load(Ordering::SeqCst), expected);

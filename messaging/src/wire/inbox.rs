@@ -1,13 +1,13 @@
-//! What lapin has not read yet.
+//! Bytes that lapin has not read yet.
 
 use super::frames::{Frames, Step};
 
-/// What was read and is not lapin's yet.
+/// Bytes that were read and not yet passed to lapin.
 pub(super) struct Inbox {
     frames: Frames,
-    /// The beginning of a frame that has not come in as a whole.
+    /// The beginning of an incomplete frame.
     partial: Vec<u8>,
-    /// To be given out next, from `given` on.
+    /// Next for lapin, from `given` on.
     clean: Vec<u8>,
     given: usize,
 }
@@ -22,17 +22,17 @@ impl Inbox {
         }
     }
 
-    /// The beginning of a frame, which what is read next continues.
+    /// The beginning of a frame, continued by the next read.
     pub(super) fn partial(&self) -> &[u8] {
         &self.partial
     }
 
-    /// It comes back before what was read after it.
+    /// It is returned before later bytes.
     pub(super) fn forget_partial(&mut self) {
         self.partial.clear();
     }
 
-    /// What is ready, as much of it as fits.
+    /// As many ready bytes as fit.
     pub(super) fn give(&mut self, out: &mut [u8]) -> usize {
         let ready = &self.clean[self.given..];
         let given = ready.len().min(out.len());
@@ -45,8 +45,8 @@ impl Inbox {
         given
     }
 
-    /// Cleans what was read, in place: so many bytes at its front are to be given out as they are
-    /// now. What comes after them is kept here.
+    /// Cleans the read bytes in place. Returns how many of the first ones are ready for lapin; the
+    /// rest is kept here.
     pub(super) fn clean(&mut self, bytes: &mut [u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() {
@@ -66,7 +66,7 @@ impl Inbox {
         at
     }
 
-    /// Cleans what was read, and keeps all of it here.
+    /// Cleans the read bytes, and keeps all of them here.
     pub(super) fn keep(&mut self, bytes: &mut [u8]) {
         let mut at = 0;
         while at < bytes.len() {

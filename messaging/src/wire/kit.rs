@@ -1,4 +1,4 @@
-//! tokio as lapin's runtime, but for the stream.
+//! tokio as lapin's runtime, with our own stream.
 
 use std::{
     future::Future,
@@ -23,7 +23,7 @@ use super::{frames::Frames, stream::CleanStream};
 pub(super) struct Kit(Tokio);
 
 impl Kit {
-    /// On the tokio runtime that this is called in.
+    /// Uses the current tokio runtime.
     pub(super) fn current() -> Self {
         Self(Tokio::current())
     }

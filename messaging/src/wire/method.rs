@@ -14,7 +14,7 @@ enum Part {
 
 use Part::{Bytes, Short, Table};
 
-/// The arguments of a method that RabbitMQ sends, up to the last of those that can be faulty.
+/// The arguments of a method that RabbitMQ sends, up to the last one that can be invalid.
 const fn layout(class: u16, method: u16) -> &'static [Part] {
     match (class, method) {
         (10, 10) => &[Bytes(2), Table],               // connection.start
@@ -31,7 +31,7 @@ const fn layout(class: u16, method: u16) -> &'static [Part] {
     }
 }
 
-/// Cleans a method. Where it is shorter than it says the rest stays as it is.
+/// Cleans a method. If it is shorter than declared, the rest is unchanged.
 pub(super) fn clean(payload: &mut [u8]) {
     let Some(([a, b, c, d], mut rest)) = payload.split_first_chunk_mut() else {
         return;
@@ -52,7 +52,7 @@ pub(super) fn clean(payload: &mut [u8]) {
                 let Some(content) = content.get_mut(..length) else {
                     return;
                 };
-                // RabbitMQ wrote it, so it can be read.
+                // RabbitMQ wrote it, so it is readable.
                 let _ = table(content, 0, &mut { VALUES_MAX });
                 4 + length
             }
@@ -74,12 +74,12 @@ pub(super) fn delivered(payload: &[u8]) -> Option<(u64, bool)> {
     Some((u64::from_be_bytes(*tag), *rest.first()? & 1 == 1))
 }
 
-/// Whether nothing comes on this channel any more: channel.close, or its channel.close-ok.
+/// Whether this is the last method of its channel: channel.close, or channel.close-ok.
 pub(super) fn ends_channel(payload: &[u8]) -> bool {
     matches!(payload, [0, 20, 0, 40 | 41, ..])
 }
 
-/// The frame_max of a connection.tune, where this is one.
+/// The frame_max, if this is a connection.tune.
 pub(super) fn tuned(payload: &[u8]) -> Option<u32> {
     match payload {
         [0, 10, 0, 30, _, _, frame_max @ ..] => Some(u32::from_be_bytes(*frame_max.first_chunk()?)),

@@ -1,24 +1,24 @@
-//! What a cleaned message says of itself.
+//! The record of changes in a cleaned message.
 
 use lapin::types::FieldTable;
 
 use crate::headers::text;
 
-/// The header that names what was replaced in a message, or left out, before it was read.
+/// The header that lists what was replaced in a message, or left out, before it was read.
 pub(crate) const CLEANED: &str = "x-gw-cleaned";
 /// Most bytes of its text.
 pub(crate) const NOTE_BYTES_MAX: usize = 255;
 
-/// How it says that bytes were replaced.
+/// The text for replaced bytes.
 const REPLACED: &str = "replaced bytes in ";
-/// Between one statement and the next, and between the properties of the first.
+/// Separators between statements, and between properties in the first.
 const NEXT: &str = "; ";
 const AND: &str = ", ";
-/// Bytes that are left for a last word on how much is not named.
+/// Bytes reserved for the number of entries that are not listed.
 const REST: usize = 24;
 
-/// Its text in the making. All properties are named, as there are ten texts among them; of all else the
-/// first ones are, and the rest counted.
+/// Its text under construction. Lists all properties, because only ten are texts; of the rest,
+/// lists the first ones and counts the others.
 #[derive(Default)]
 pub(super) struct Note {
     properties: Vec<&'static str>,
@@ -26,7 +26,7 @@ pub(super) struct Note {
     unnamed: usize,
 }
 
-/// Whether bytes of this property of a message were replaced, by its headers.
+/// Whether bytes of this property were replaced, according to the message's headers.
 pub(crate) fn was_replaced(headers: &FieldTable, property: &str) -> bool {
     let note = text(headers, CLEANED).and_then(|note| note.strip_prefix(REPLACED));
     let first = note.and_then(|note| note.split(NEXT).next());
@@ -52,7 +52,7 @@ impl Note {
 
     fn add(&mut self, what: &str, name: &[u8]) {
         let space = if name.is_empty() { "" } else { " " };
-        // More have no room whatever else there is.
+        // More never fit.
         if self.more.len() < NOTE_BYTES_MAX / REST {
             self.more.push(format!("{what}{space}{}", printable(name)));
         } else {

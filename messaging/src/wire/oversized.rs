@@ -1,23 +1,23 @@
-//! A header frame that is too large to be gathered: it keeps its properties and loses its headers.
+//! A header frame that is too large to buffer: it keeps its properties and loses its headers.
 
 use super::content_header::{FIXED, headers};
 
-/// At each end of a frame, more than all properties but the headers take.
+/// Bytes kept at each end of a frame: more than all properties except the headers.
 const END: usize = 4096;
 
-/// Such a frame while it comes in.
+/// Such a frame while it arrives.
 pub(super) struct Oversized {
     /// Bytes of its payload.
     length: usize,
-    /// Bytes to come, the one at the end of the frame included.
+    /// Bytes to come, including the end-of-frame byte.
     left: usize,
     front: Vec<u8>,
-    /// The last bytes so far, and more of them for a while.
+    /// The last bytes so far, and temporarily more.
     back: Vec<u8>,
 }
 
 impl Oversized {
-    /// One whose payload, of `length` bytes, is yet to come.
+    /// A frame whose payload of `length` bytes is still to come.
     pub(super) fn new(length: usize) -> Self {
         Self {
             length,
@@ -27,7 +27,7 @@ impl Oversized {
         }
     }
 
-    /// Takes its part of `bytes`: how many.
+    /// Takes its part of `bytes`, and returns how many.
     pub(super) fn take(&mut self, bytes: &[u8]) -> usize {
         let taken = &bytes[..bytes.len().min(self.left)];
         self.left -= taken.len();
@@ -41,7 +41,7 @@ impl Oversized {
         taken.len()
     }
 
-    /// Once it is complete: its payload without its headers, and how many bytes these had.
+    /// When it is complete: its payload without its headers, and the size of these.
     pub(super) fn finish(&mut self) -> Option<(Vec<u8>, usize)> {
         if self.left > 0 {
             return None;
@@ -49,7 +49,7 @@ impl Oversized {
         self.back.pop(); // the end of the frame
         let whole = self.without_headers();
         Some(whole.unwrap_or_else(|| {
-            // Nothing behind the flags can be read.
+            // Nothing after the flags can be read.
             self.front.truncate(FIXED);
             self.front[FIXED - 2..].fill(0);
             (std::mem::take(&mut self.front), self.length - FIXED)

@@ -12,13 +12,13 @@ use lapin::AsyncTcpStream;
 
 use super::{frames::Frames, inbox::Inbox};
 
-/// The socket, with TLS where that is asked for.
+/// The socket, with TLS if requested.
 type Socket = AsyncTcpStream<<Tokio as Reactor>::TcpStream>;
 
-/// With less room than this beside the beginning of a frame, what is read takes a way around.
+/// With less room than this after the beginning of a frame, reads use a separate buffer.
 const ROOM_MIN: usize = 8 * 1024;
 
-/// A socket whose frames can all be parsed.
+/// A socket whose frames lapin can always parse.
 pub(super) struct CleanStream {
     socket: Socket,
     inbox: Inbox,
@@ -34,8 +34,8 @@ impl CleanStream {
 }
 
 impl CleanStream {
-    /// One read of the socket: how many bytes of `out` are to be given out, which may be none.
-    /// `None` at the end.
+    /// One read of the socket. Returns how many bytes of `out` are ready, possibly zero; `None` at
+    /// the end.
     fn poll_socket(
         &mut self,
         context: &mut Context<'_>,
@@ -56,7 +56,7 @@ impl CleanStream {
         Poll::Ready(Ok(Some(self.inbox.give(out))))
     }
 
-    /// Reads behind the beginning of a frame, of `begun` bytes: how many there are then.
+    /// Reads after the beginning of a frame, of `begun` bytes, and returns the total.
     fn poll_after(
         &mut self,
         begun: usize,

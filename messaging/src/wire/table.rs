@@ -4,15 +4,15 @@ use std::collections::HashSet;
 
 use super::text::{replace_invalid, short};
 
-/// Tables and arrays may be nested this deep. What parses, copies and drops them, lapin's thread
-/// among others, goes as deep in calls, on a stack of 2 MiB.
+/// Tables and arrays may be nested this deep. Parsing, copying and dropping them recurses as deep,
+/// for example in lapin's thread, on a stack of 2 MiB.
 pub(super) const DEPTH_MAX: usize = 16;
-/// Values in the headers of a message. One of a byte takes a hundred in memory.
+/// The most values in the headers of a message. A value of one byte takes a hundred in memory.
 pub(super) const VALUES_MAX: usize = 4096;
 
-/// The entry at the front of a table, once it is clean.
+/// The first entry of a table, cleaned.
 pub(super) struct Entry {
-    /// Bytes of its name, without the one that says how many.
+    /// Bytes of its name, without the length byte.
     pub(super) name: usize,
     /// Bytes of all of it.
     pub(super) length: usize,
@@ -21,14 +21,14 @@ pub(super) struct Entry {
     pub(super) renamed: bool,
 }
 
-/// A value at the front of something, once it is clean.
+/// The first value of a table or array, cleaned.
 struct Value {
     length: usize,
     changed: bool,
 }
 
-/// Cleans the first entry of a table, where `values` more are allowed. `None` where it cannot be
-/// read, and so neither can what follows it.
+/// Cleans the first entry of a table, if `values` more are allowed. `None` if it, and so the rest,
+/// cannot be read.
 pub(super) fn entry(table: &mut [u8], depth: usize, values: &mut usize) -> Option<Entry> {
     let name = short(table)?;
     let renamed = replace_invalid(name);
@@ -42,8 +42,8 @@ pub(super) fn entry(table: &mut [u8], depth: usize, values: &mut usize) -> Optio
     })
 }
 
-/// Cleans all entries of a table; whether one was changed. `None` also where two have one name now: a
-/// table would hold one of them only.
+/// Cleans all entries of a table; returns whether one changed. `None` also if two names became
+/// equal: a table would keep only one of them.
 pub(super) fn table(table: &mut [u8], depth: usize, values: &mut usize) -> Option<bool> {
     let (mut at, mut changed, mut renamed) = (0, false, false);
     while at < table.len() {
@@ -78,7 +78,7 @@ fn array(array: &mut [u8], depth: usize, values: &mut usize) -> Option<bool> {
     Some(changed)
 }
 
-/// The tags are those of lapin's parser, which are RabbitMQ's and not the specification's.
+/// The tags are those of lapin's parser, which follow RabbitMQ, not the specification.
 fn value(bytes: &mut [u8], depth: usize, values: &mut usize) -> Option<Value> {
     *values = values.checked_sub(1)?;
     let (tag, content) = bytes.split_first_mut()?;
@@ -100,7 +100,7 @@ fn value(bytes: &mut [u8], depth: usize, values: &mut usize) -> Option<Value> {
                 (deeper, _) => bounded(nested, deeper, values, array),
             };
             changed = clean.unwrap_or_else(|| {
-                *tag = b'x'; // bytes, whose length is written the same way
+                *tag = b'x'; // bytes, with the same kind of length
                 true
             });
             length
@@ -113,7 +113,7 @@ fn value(bytes: &mut [u8], depth: usize, values: &mut usize) -> Option<Value> {
     })
 }
 
-/// What cannot be read costs one value, since bytes are what remains of it.
+/// An unreadable value counts as one, because it becomes bytes.
 fn bounded(
     nested: &mut [u8],
     depth: usize,
@@ -126,7 +126,7 @@ fn bounded(
     Some(changed)
 }
 
-/// Bytes of a length in four bytes and of what it counts.
+/// Bytes of a four-byte length and its content.
 fn long(content: &[u8]) -> Option<usize> {
     let length = u32::from_be_bytes(*content.first_chunk()?);
     usize::try_from(length).ok()?.checked_add(4)

@@ -1,6 +1,6 @@
 //! Short strings (AMQP 0-9-1, 4.2.5.3): a byte of length, then the text.
 
-/// Replaces each byte that is not UTF-8 by `?`; whether there was any.
+/// Replaces each byte that is not UTF-8 with `?`; returns whether there was any.
 pub(super) fn replace_invalid(bytes: &mut [u8]) -> bool {
     let mut from = 0;
     let mut replaced = false;
@@ -13,7 +13,7 @@ pub(super) fn replace_invalid(bytes: &mut [u8]) -> bool {
     replaced
 }
 
-/// The short string at the front, or `None` where it is longer than what is there.
+/// The short string at the front, or `None` if it is longer than the input.
 pub(super) fn short(bytes: &mut [u8]) -> Option<&mut [u8]> {
     let (length, rest) = bytes.split_first_mut()?;
     rest.get_mut(..usize::from(*length))

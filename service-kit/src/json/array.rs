@@ -1,4 +1,4 @@
-//! The elements of a JSON array, of which only so many are kept.
+//! The elements of a JSON array, of which only a limited number is kept.
 
 use std::fmt;
 

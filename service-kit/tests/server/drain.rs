@@ -1,4 +1,4 @@
-//! Stopping: readiness first, requests in flight finish, nothing hangs for ever.
+//! Shutdown: readiness fails first, requests in flight finish, nothing hangs forever.
 
 use std::time::{Duration, Instant};
 

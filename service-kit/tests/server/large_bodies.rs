@@ -1,4 +1,5 @@
-//! One route takes larger bodies than the others, as many at one time as the memory budget allows.
+//! One endpoint accepts larger bodies than the others, as many at a time as the memory budget
+//! allows.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A real server on a port of its own, spoken to in raw bytes where a client library would hide
-//! what is tested.
+//! A real server on its own port. Tests write raw bytes where a client library would hide what is
+//! tested.
 
 #![expect(
     clippy::unwrap_used,

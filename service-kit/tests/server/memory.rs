@@ -1,4 +1,4 @@
-//! What clients keep waiting in memory is bounded, and the bound hurts those who do.
+//! The memory that clients hold is limited, and the limit hits the clients that hold it.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use service_kit::server::HttpConfig;
 use crate::harness::{Client, Server};
 
 const MIB: usize = 1024 * 1024;
-/// The request after the attack, which waits for the first of the attackers to be ended.
+/// The request after the attack, which waits until the first attacker is ended.
 const SERVED: Duration = Duration::from_secs(1);
 
 async fn server(budget: usize) -> Server {
@@ -19,7 +19,7 @@ async fn server(budget: usize) -> Server {
     Server::start(config).await
 }
 
-/// Bodies of 1 MiB whose last byte stays away, each on a connection of its own.
+/// Bodies of 1 MiB without their last byte, each on its own connection.
 async fn unfinished(server: &Server, bodies: usize, head: &str) -> Vec<Client> {
     let mut clients = Vec::new();
     for _ in 0..bodies {
@@ -43,7 +43,7 @@ async fn post(server: &Server) {
     assert!(begun.elapsed() < SERVED, "{:?}", begun.elapsed());
 }
 
-/// Which one, may have been decided by less than a millisecond.
+/// Less than a millisecond may have decided which one.
 async fn one_is_ended(clients: &mut [Client]) {
     let answers = clients.iter_mut().map(|client| Box::pin(client.answer()));
     let (answer, ..) = select_all(answers).await;
@@ -54,7 +54,7 @@ async fn one_is_ended(clients: &mut [Client]) {
 async fn bodies_held_back_give_way_and_are_answered_408() {
     let server = server(8 * MIB).await;
     let mut clients = unfinished(&server, 16, &format!("Content-Length: {MIB}")).await;
-    // As many as there is room for, and some that wait for it.
+    // As many as fit, and some that wait.
     let most = "x".repeat(MIB - 1);
     for client in &mut clients[..8] {
         client.write(&most).await;

@@ -1,4 +1,4 @@
-//! Slow and silent clients are let go while others are served.
+//! Slow and silent clients are disconnected while others are served.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn impatient() -> HttpConfig {
 #[tokio::test]
 async fn slow_headers_end_the_connection() {
     let config = HttpConfig {
-        // The idle limit would end it as well, only later.
+        // The idle limit would end it too, but later.
         idle_timeout: Duration::from_secs(60),
         ..impatient()
     };
@@ -65,7 +65,7 @@ async fn a_slow_handler_is_not_an_idle_connection() {
         .write("GET /wait HTTP/1.1\r\nHost: localhost\r\n\r\n")
         .await;
     server.waiting.cancelled().await;
-    // This one idles from now on; when it is gone the idle limit has passed for the other too.
+    // This one is idle from now on; when it is closed, the idle limit has passed for the other too.
     server.connect().await.closed().await;
     server.release.cancel();
     assert_eq!(client.answer().await.text(), "released");
@@ -125,7 +125,7 @@ async fn beyond_the_connection_cap_clients_take_turns() {
     }
 }
 
-/// The idle ones would be let go after a minute only.
+/// The idle ones would be closed only after a minute.
 #[tokio::test]
 async fn hundreds_of_idle_connections_keep_nobody_waiting() {
     let config = HttpConfig {

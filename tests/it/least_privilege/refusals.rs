@@ -115,7 +115,7 @@ impl Intruder {
         bind.await
     }
 
-    /// What nobody may but an administrator.
+    /// What only an administrator may do.
     async fn is_refused_to_change_the_topology(&self) {
         refused(self.declare_exchange("new", false).await);
         refused(self.declare_exchange(EVENTS, false).await);
@@ -135,7 +135,7 @@ impl Intruder {
             let delete = channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default());
             refused(delete.await);
         }
-        // To look is nothing that the permissions of 3.10 speak of; 4.3 shows a user what it may use.
+        // 3.10 has no permission for looking up; 4.3 shows a user what it may use.
         for looked in [
             self.declare_exchange(EVENTS, true).await,
             self.declare_queue(LOGGER_QUEUE, true).await,
@@ -248,7 +248,7 @@ async fn a_producer_publishes_its_own_types_and_nothing_else() {
     for key in ["order.placed", "order.line.added", "basket.closed"] {
         producer.publish(EVENTS, key).await.unwrap();
     }
-    // What they publish reaches nobody else's virtual host either.
+    // Their events do not reach another virtual host either.
     let others = Provided::new(None, &[]).await;
     let elsewhere = producer_url_in(&provided, &others);
     let properties = ConnectionProperties::default();

@@ -1,4 +1,4 @@
-//! What becomes of dead letters: replayed, discarded one by one, discarded by filter.
+//! What happens to dead letters: replayed, discarded one by one, discarded by filter.
 
 use reqwest::Method;
 use serde_json::{Value, json};

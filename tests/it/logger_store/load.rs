@@ -19,7 +19,7 @@ const CLIENTS: usize = 8;
 /// For one event to be accepted, the fault included.
 const ACCEPTED: Duration = Duration::from_secs(60);
 
-/// The clients at work. Even ones post events, odd ones dead letters.
+/// The running clients. Even ones post events, odd ones dead letters.
 pub struct Load {
     logger: Arc<Logger>,
     ledger: Arc<Ledger>,
@@ -68,7 +68,7 @@ impl Load {
         more(&self.ledger.refused, CLIENTS).await;
     }
 
-    /// Lets each client finish what it is at, and checks that the store holds exactly what was
+    /// Lets each client finish its request, and checks that the store contains exactly what was
     /// accepted, each once.
     pub async fn settle(self) {
         self.stop.cancel();

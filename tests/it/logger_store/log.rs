@@ -131,7 +131,7 @@ pub async fn a_plain_entry_needs_no_cloudevents(site: Site) {
     assert_eq!(event["name"], "event");
     assert_eq!(event["source"], "logger-service");
 
-    // Without a key every request is an entry of its own, with one it is the same again.
+    // Without a key every request is a new entry, with one it is the same again.
     assert_eq!(logger.post(&[json], body).await.status, 201);
     let key = ("idempotency-key", "key 1");
     assert_eq!(logger.post(&[json, key], body).await.status, 201);

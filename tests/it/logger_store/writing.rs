@@ -48,7 +48,7 @@ pub async fn of_many_deliveries_at_once_one_is_stored(site: Site) {
 
 pub async fn what_is_answered_is_committed(site: Site) {
     let logger = Arc::new(site.start().await);
-    // Connections of its own see only what is committed.
+    // Separate connections see only what is committed.
     let witness = witness(&site).await;
     let writes = (0..200).map(|number| {
         let (logger, witness) = (logger.clone(), witness.clone());

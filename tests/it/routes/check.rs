@@ -1,4 +1,4 @@
-//! `listener-service check`, as it is typed.
+//! `listener-service check`, on the command line.
 
 use serde_json::Value;
 use tests::process;

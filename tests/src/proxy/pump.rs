@@ -14,7 +14,7 @@ use super::Mode;
 
 /// Bytes read at one time.
 const CHUNK_BYTES: usize = 16 * 1024;
-/// Chunks on their way; beyond them the sender is not read, as when the network's buffers are full.
+/// Chunks in flight; beyond them the sender is not read, as when the network's buffers are full.
 const CHUNKS_MAX: usize = 256;
 /// Throttled bytes are written in pieces of so many a second.
 const PIECES_PER_SECOND: u32 = 20;
@@ -51,7 +51,7 @@ async fn read(
         let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
         let read = from.read_buf(&mut chunk).await?;
         let due = Instant::now() + delay(&mode.borrow(), direction);
-        // An empty chunk is the sender's end. An error says that the writer is gone.
+        // An empty chunk is the sender's end. An error means that the writer is gone.
         if chunks.send((due, chunk.freeze())).await.is_err() || read == 0 {
             return Ok(());
         }
@@ -90,7 +90,7 @@ async fn write(
 
 /// Waits while nothing passes.
 async fn passing(mode: &mut watch::Receiver<Mode>) {
-    // An error says that the proxy is gone; the writes that follow do no harm.
+    // An error means that the proxy is gone; later writes do no harm.
     let _proxy_gone = mode.wait_for(|mode| *mode != Mode::HalfOpen).await;
 }
 

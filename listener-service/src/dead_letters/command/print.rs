@@ -10,7 +10,7 @@ use crate::shown::shown;
 /// Heading, member of the answer, and most characters of each column of the list.
 const COLUMNS: [(&str, &str, usize); 9] = [
     ("ID", "id", 36),
-    // Whole, since it is there to be copied.
+    // Complete, so that it can be copied.
     ("EVENT", "event_id", 255),
     ("DIED AT", "died_at", 20),
     ("ROUTE", "route", 20),
@@ -20,7 +20,7 @@ const COLUMNS: [(&str, &str, usize); 9] = [
     ("REASON", "reason", 60),
     ("ANSWER", "answer", 60),
 ];
-/// Of data that cannot be read anyway; `data` writes all of it.
+/// An excerpt of unreadable data; `data` writes all of it.
 const BASE64_CHARS_MAX: usize = 200;
 /// What `show` prints above the data, in this order.
 const MEMBERS: [&str; 15] = [
@@ -65,7 +65,7 @@ pub(super) fn letter(answer: &[u8], json: bool) -> anyhow::Result<()> {
     if json {
         return raw(answer);
     }
-    /// What must be shown as it is, in the order and the numbers of its sender.
+    /// Shown unchanged, in the order and with the numbers of its sender.
     #[derive(Deserialize)]
     struct AsItIs<'a> {
         #[serde(borrow)]
@@ -144,7 +144,7 @@ fn text(value: &Value) -> String {
     }
 }
 
-/// A time of the store without the fraction of its second.
+/// A stored time without fractions of a second.
 fn seconds(time: &str) -> String {
     match time.split_once('.') {
         Some((seconds, _fraction)) => format!("{seconds}Z"),

@@ -1,4 +1,4 @@
-//! How far a replay is: a bar for people on a terminal, JSON lines for programs.
+//! The progress of a replay: a bar on a terminal, JSON lines for programs.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ const TEMPLATE: &str = "{wide_bar} {pos}/{len}  {rate}  {eta} left{msg}";
 
 pub(super) enum Progress {
     Json,
-    /// Drawn on standard error, and only where that is a terminal.
+    /// Drawn on standard error, if that is a terminal.
     Bar(ProgressBar),
 }
 
@@ -31,7 +31,7 @@ impl Progress {
         Self::Bar(bar)
     }
 
-    /// Shows a line, whose text as it came is `text`.
+    /// Shows a line; `text` is its original text.
     pub(super) fn show(&mut self, line: &Line, text: &[u8]) -> std::io::Result<()> {
         let Self::Bar(bar) = self else {
             let mut out = stdout().lock();

@@ -4,7 +4,7 @@ use anyhow::ensure;
 use clap::{Args, builder::NonEmptyStringValueParser};
 use url::form_urlencoded;
 
-/// Which dead letters are meant; all given filters must hold.
+/// Which dead letters to select; all given filters must match.
 #[derive(Args, Debug)]
 pub struct Selection {
     /// Of this route
@@ -13,19 +13,19 @@ pub struct Selection {
     /// Of this event type; `order.*` for all that begins with `order.`
     #[arg(long = "type", value_parser = NonEmptyStringValueParser::new())]
     event_type: Option<String>,
-    /// Of the event with this id
+    /// With this event id
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     event: Option<String>,
-    /// Whose target answered this HTTP status
+    /// Whose target answered with this HTTP status
     #[arg(long)]
     status: Option<u16>,
     /// With this text in the reason or in the target's answer
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     text: Option<String>,
-    /// That died at this time or later (RFC 3339)
+    /// Dead since this time (RFC 3339)
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     since: Option<String>,
-    /// That died before this time (RFC 3339)
+    /// Dead before this time (RFC 3339)
     #[arg(long, value_parser = NonEmptyStringValueParser::new())]
     until: Option<String>,
 }
@@ -50,7 +50,7 @@ impl Selection {
         query
     }
 
-    /// Ids and filters both would leave open which of the two is meant.
+    /// With both ids and filters it would be unclear which is meant.
     pub(super) fn check(&self, ids: &[String], all: bool, discarded: bool) -> anyhow::Result<()> {
         let filters = !self.query().finish().is_empty();
         ensure!(ids.is_empty() || !filters, "give ids or filters, not both");

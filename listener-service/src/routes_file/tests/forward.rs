@@ -1,4 +1,4 @@
-//! What a route may forward of a message.
+//! What a route can forward of a message.
 
 use super::*;
 use crate::forward::Property;
