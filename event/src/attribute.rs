@@ -18,7 +18,7 @@ pub fn check_name(name: &str) -> Result<(), Invalid> {
     Err(wrong(
         name,
         &format!(
-            "has no name for an attribute: it must have 1 to {NAME_BYTES_MAX} characters \
+            "is not a valid name: it must have 1 to {NAME_BYTES_MAX} characters \
              of a-z and 0-9"
         ),
     ))

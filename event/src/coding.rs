@@ -43,13 +43,13 @@ pub fn codings(text: &str) -> Option<String> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Undecoded {
     /// This coding is not supported.
-    #[error("{0} is not decompressed here")]
+    #[error("{0} is not supported")]
     Unknown(String),
     /// It is truncated, damaged, or not compressed like this.
-    #[error("it is not compressed as it says")]
+    #[error("it is not compressed as declared")]
     Broken,
     /// A few kilobytes can hold a thousand times as much.
-    #[error("it has more than {0} bytes when it is decompressed")]
+    #[error("it has more than {0} bytes when decompressed")]
     TooLarge(usize),
 }
 

@@ -55,7 +55,7 @@ impl FromStr for Pattern {
         if fits && words {
             Ok(Self(text.to_owned()))
         } else {
-            Err(format!("\"{text}\" is no pattern such as order.*, or #"))
+            Err(format!("\"{text}\" is not a pattern, such as order.* or #"))
         }
     }
 }

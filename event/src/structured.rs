@@ -69,7 +69,7 @@ pub fn read(body: &Bytes, text: &[u8]) -> Result<Event, Invalid> {
         // On its way it would be taken for what it holds.
         return Err(attribute::wrong(
             "datacontenttype",
-            "says that the data is an event itself",
+            "declares the data to be an event",
         ));
     }
     attributes::into_event(attributes, data)

@@ -84,7 +84,11 @@ impl Answers {
             Ok(()) => Outcome::Delivered,
             Err(PublishError::Unroutable) => {
                 let (service, id) = (&self.service, &request.event.id);
-                warn!(service, request.id = id, "nobody takes the answer any more");
+                warn!(
+                    service,
+                    request.id = id,
+                    "nothing consumes the answer any more"
+                );
                 Outcome::Delivered
             }
             Err(error @ PublishError::TooLarge(_)) => {

@@ -149,7 +149,7 @@ async fn reload_on_hangup(admin: &Admin) {
         // On its own: what is begun is finished, also when the listener is to stop.
         let changed = tokio::spawn(async move { admin.reload().await }).await;
         if let Ok(Err(error)) = changed {
-            error!("the routes stay as they are: {error:#}");
+            error!("the routes are unchanged: {error:#}");
         }
     }
 }

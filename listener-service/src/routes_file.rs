@@ -62,7 +62,7 @@ pub(crate) fn read(text: &str, environment: &Environment<'_>) -> Result<Routes, 
     let events = file.tables("route");
     let requests = file.tables("request");
     if events.is_empty() && requests.is_empty() && !file.is_wrong() {
-        file.mistake("there is no [[route]] and no [[request]] in it");
+        file.mistake("it has neither a [[route]] nor a [[request]]");
     }
     let (_, mut mistakes) = file.finish("[[route]] and [[request]]");
     let events = events
@@ -161,14 +161,16 @@ impl Names {
                 "retries"
             };
             mistake(format!(
-                "route \"{name}\": the queue {queue} belongs to route \"{other}\", for its {copies}: take another name"
+                "route \"{name}\": the queue {queue} belongs to route \"{other}\", for its \
+                 {copies}: use another name"
             ));
             return mistakes;
         }
         let other = self.queues.insert(queue.to_owned(), name.clone());
         if let Some(other) = other.filter(|other| other != name) {
             mistake(format!(
-                "route \"{name}\": route \"{other}\" has the queue {queue} too, and each would get a part of its events"
+                "route \"{name}\": route \"{other}\" also consumes the queue {queue}, and each \
+                 would get only a part of its events"
             ));
             return mistakes;
         }
@@ -219,7 +221,7 @@ fn flow(fields: &mut Fields<'_>, in_hand: bool) -> Flow {
     let prefetch = fields.optional("prefetch", |number: u16| {
         // A prefetch of 0 means "without a limit" to RabbitMQ.
         if in_hand {
-            Err("events of this route wait in hand, and no others are sent ahead".to_owned())
+            Err("events of this route wait in the listener: leave prefetch out".to_owned())
         } else if number < concurrency {
             Err(format!(
                 "{number} is less than the concurrency, {concurrency}"

@@ -65,13 +65,14 @@ impl FromStr for SigningSecret {
         let text = text.trim();
         let bytes = BASE64_STANDARD
             .decode(text.strip_prefix(PREFIX).unwrap_or(text))
-            .map_err(|_| format!("a secret is {PREFIX} and base64"))?;
+            .map_err(|_| format!("a secret must be {PREFIX} followed by base64"))?;
         if SECRET_BYTES.contains(&bytes.len()) {
             Ok(Self(bytes))
         } else {
             let (least, most) = (SECRET_BYTES.start(), SECRET_BYTES.end());
             Err(format!(
-                "a secret has {least} to {most} bytes: make one with `echo {PREFIX}$(openssl rand -base64 32)`"
+                "a secret must have {least} to {most} bytes: create one with `echo \
+                 {PREFIX}$(openssl rand -base64 32)`"
             ))
         }
     }

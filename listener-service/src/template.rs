@@ -8,7 +8,7 @@ pub(crate) fn expand(
     let mut text = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("${") {
-        let (name, after) = after.split_once('}').ok_or("there is a ${ without its }")?;
+        let (name, after) = after.split_once('}').ok_or("a ${ has no closing }")?;
         let value =
             variable(name).ok_or_else(|| format!("${{{name}}} is not set in the environment"))?;
         text.push_str(before);

@@ -47,7 +47,7 @@ pub fn check_headers(headers: &HeaderMap) -> Result<(), Problem> {
     }
     let essence = media_type::essence(content_type);
     let curl = if essence.eq_ignore_ascii_case(media_type::FORM) {
-        ", as curl -d says: use curl --json"
+        ", which curl -d sends (use curl --json)"
     } else {
         ""
     };

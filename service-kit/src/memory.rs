@@ -138,7 +138,10 @@ impl Memory {
         });
         grown.await.map_err(|_| {
             metrics::counter!("memory_budget_refusals_total").increment(1);
-            Problem::unavailable("the service has no memory free for this now", RETRY_AFTER)
+            Problem::unavailable(
+                "the service has no free memory for this request now",
+                RETRY_AFTER,
+            )
         })
     }
 

@@ -40,12 +40,12 @@ pub(crate) fn install() -> anyhow::Result<PrometheusHandle> {
     metrics::describe_gauge!(
         "memory_budget_bytes",
         metrics::Unit::Bytes,
-        "bytes that bodies, answers and deliveries in memory may have together"
+        "bytes that bodies, answers and deliveries in memory may use together"
     );
     metrics::describe_gauge!(
         "memory_budget_in_use_bytes",
         metrics::Unit::Bytes,
-        "bytes of the memory budget that are taken"
+        "bytes of the memory budget in use"
     );
     *recorder = Some(handle.clone());
     Ok(handle)

@@ -97,12 +97,12 @@ pub async fn serve(
 
 fn assemble(routes: Router, admission: Arc<Admission>) -> Router {
     routes
-        .fallback(|| async { Problem::not_found("no such route") })
+        .fallback(|| async { Problem::not_found("no such endpoint") })
         .method_not_allowed_fallback(|| async {
             Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method-not-allowed",
-                "the Allow header lists the methods of this route",
+                "the Allow header lists the methods of this endpoint",
             )
         })
         .layer((

@@ -29,7 +29,7 @@ fn signals() -> io::Result<(Signal, Signal)> {
 
 async fn watch((mut terminate, mut interrupt): (Signal, Signal), token: CancellationToken) {
     next(&mut terminate, &mut interrupt).await;
-    tracing::info!("stopping: finishing what is in flight, a second signal stops at once");
+    tracing::info!("stopping: finishing requests in progress, a second signal stops at once");
     token.cancel();
     next(&mut terminate, &mut interrupt).await;
     std::process::exit(130);

@@ -51,7 +51,7 @@ pub(super) fn text(routes: &Routes) -> String {
 fn way(source: &Source, target: &impl std::fmt::Display) -> String {
     let queue = match &source.queue {
         Queue::Own(name) | Queue::Existing(name) => name.as_str(),
-        Queue::Exclusive(_) => "a queue of each instance",
+        Queue::Exclusive(_) => "a queue per instance",
     };
     match &source.exchange {
         Some(exchange) => {
@@ -113,7 +113,7 @@ pub(super) fn kind(exchange: &Exchange) -> &'static str {
 fn declared(declaration: &Declaration) -> String {
     match declaration {
         Declaration::Exchange(exchange) if exchange.existing => {
-            format!("nothing, but there must be the exchange {}", exchange.name)
+            format!("nothing: the exchange {} must exist", exchange.name)
         }
         Declaration::Exchange(exchange) => {
             format!("exchange {}  {}, durable", exchange.name, kind(exchange))
@@ -125,7 +125,7 @@ fn declared(declaration: &Declaration) -> String {
                 .collect();
             format!("queue {name}  durable {}", pairs.join(" "))
         }
-        Declaration::ExistingQueue(name) => format!("nothing, but there must be the queue {name}"),
+        Declaration::ExistingQueue(name) => format!("nothing: the queue {name} must exist"),
         Declaration::ExclusiveQueue(name) => {
             format!("queue named by RabbitMQ, for {name}  exclusive, auto-delete")
         }

@@ -10,8 +10,8 @@ use messaging::{
 
 /// Declared by the gateway itself.
 const EXCHANGES: [(&str, ExchangeKind, &str); 7] = [
-    (EVENTS_EXCHANGE, ExchangeKind::Topic, "this suite"),
-    (RETRY_EXCHANGE, ExchangeKind::Direct, "this suite"),
+    (EVENTS_EXCHANGE, ExchangeKind::Topic, "this gateway"),
+    (RETRY_EXCHANGE, ExchangeKind::Direct, "this gateway"),
     ("amq.direct", ExchangeKind::Direct, "RabbitMQ"),
     ("amq.fanout", ExchangeKind::Fanout, "RabbitMQ"),
     ("amq.headers", ExchangeKind::Headers, "RabbitMQ"),
@@ -51,7 +51,7 @@ impl Declared {
                     let (kind, other) = known.or_insert_with(|| (exchange.kind, owner()));
                     if *kind != exchange.kind {
                         mistakes.push(format!(
-                            "the exchange {} has another kind for {other}",
+                            "the exchange {} has another kind in {other}",
                             exchange.name
                         ));
                     }
@@ -61,7 +61,8 @@ impl Declared {
                     let (others, other) = known.or_insert_with(|| (arguments.clone(), owner()));
                     if others != arguments {
                         mistakes.push(format!(
-                            "the queue {name} belongs to {other} already, for something else: take another name"
+                            "{other} already uses the queue {name} for something else: use \
+                             another name"
                         ));
                     }
                 }

@@ -57,7 +57,7 @@ pub(super) fn subscription(
 ) -> Option<Subscription> {
     let ordered = fields.optional("ordered", Ok).unwrap_or(false);
     if ordered && fields.has("concurrency") {
-        fields.mistake("ordered is one event at a time: leave concurrency out");
+        fields.mistake("an ordered route handles one event at a time: leave concurrency out");
     }
     let is_exclusive = source
         .as_ref()
@@ -95,8 +95,8 @@ fn check_rate(fields: &mut Fields<'_>, subscription: &Subscription) {
     let seconds = u32::from(subscription.prefetch).div_ceil(rate.get());
     if Duration::from_secs(seconds.into()) > Subscription::AHEAD_MAX {
         fields.mistake(format!(
-            "a prefetch of {} (twice the concurrency, unless it is said) at rate_per_second = {rate} waits for {seconds} s: \
-             more than {} s, and RabbitMQ takes the events away",
+            "a prefetch of {} (twice the concurrency by default) at rate_per_second = {rate} \
+             lasts for {seconds} s: above {} s RabbitMQ would take the events back",
             subscription.prefetch,
             Subscription::AHEAD_MAX.as_secs()
         ));
@@ -108,8 +108,9 @@ fn check_time_in_hand(fields: &mut Fields<'_>, subscription: &Subscription, time
     let longest = subscription.retries.iter().sum::<Duration>() + timeout * attempts;
     if subscription.waits_in_hand() && longest > Subscription::IN_HAND_MAX {
         fields.mistake(format!(
-            "its events wait in hand for their next attempt, and all of retry_ms with a timeout_ms for each \
-             attempt come to {} s: more than {} s, and RabbitMQ takes the event away",
+            "its events wait in the listener for their next attempt, and retry_ms with one \
+             timeout_ms per attempt add up to {} s: above {} s RabbitMQ would take the event \
+             back",
             longest.as_secs(),
             Subscription::IN_HAND_MAX.as_secs()
         ));
@@ -125,7 +126,7 @@ fn check_format(format: String) -> Result<Format, String> {
         "cloudevents" => Ok(Format::CloudEvents),
         "celery" => Ok(Format::Celery),
         "nestjs" => Ok(Format::NestJs),
-        _ => Err("it must be cloudevents, which reads any message, celery or nestjs".to_owned()),
+        _ => Err("it must be cloudevents (which reads any message), celery or nestjs".to_owned()),
     }
 }
 
@@ -135,7 +136,7 @@ fn check_retries(waits: Vec<u64>) -> Result<Vec<Duration>, String> {
     }
     let waits: Vec<_> = waits.into_iter().map(Duration::from_millis).collect();
     if waits.iter().any(|wait| wait.is_zero() || *wait > DAY) {
-        return Err("a wait is 1 ms to one day".to_owned());
+        return Err("a wait must be from 1 ms to one day".to_owned());
     }
     Ok(waits)
 }

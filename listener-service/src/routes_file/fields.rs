@@ -115,7 +115,7 @@ impl<'a> Fields<'a> {
             let span = value.span();
             match value.into_inner() {
                 DeValue::Table(table) => tables.push(Spanned::new(span, table)),
-                _ => self.mistake_at(span.start, format!("{name} is no table")),
+                _ => self.mistake_at(span.start, format!("{name} is not a table")),
             }
         }
         tables
@@ -143,7 +143,10 @@ impl<'a> Fields<'a> {
             .map(|name| (name.span().start, name.get_ref().to_string()))
             .collect();
         for (at, name) in unknown {
-            self.mistake_at(at, format!("there is no field {name}; there are {known}"));
+            self.mistake_at(
+                at,
+                format!("there is no field {name}; the fields are {known}"),
+            );
         }
         let what = &self.what;
         for mistake in &mut self.mistakes {

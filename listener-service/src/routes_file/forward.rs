@@ -134,7 +134,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Forward> {
             let header = check(&name)?;
             if forward.headers().any(|other| *other == header) {
                 return Err(format!(
-                    "{name} is named twice: headers of HTTP know no case"
+                    "{name} is named twice: HTTP header names are case-insensitive"
                 ));
             }
             forward.headers.push((name, header));
@@ -146,7 +146,7 @@ pub(super) fn read(fields: &mut Fields<'_>) -> Option<Forward> {
 fn check(name: &str) -> Result<HeaderName, String> {
     let parsed: HeaderName = name
         .parse()
-        .map_err(|_| format!("\"{name}\" is no name of a header in HTTP"))?;
+        .map_err(|_| format!("\"{name}\" is not a header name"))?;
     if name.len() > NAME_BYTES_MAX {
         return Err(format!("{name} has more than {NAME_BYTES_MAX} bytes"));
     }
@@ -154,24 +154,25 @@ fn check(name: &str) -> Result<HeaderName, String> {
     let dashed = parsed.as_str().replace('_', "-");
     if ATTRIBUTES.iter().any(|prefix| dashed.starts_with(prefix)) {
         return Err(format!(
-            "{name} is an attribute of the event, which a target gets as ce-…"
+            "{name} is an attribute of the event, and a target already gets it as ce-…"
         ));
     }
     if OF_RABBITMQ.contains(&dashed.as_str()) {
         return Err(format!(
-            "{name} is RabbitMQ's own, and no copy of a message has it"
+            "{name} belongs to RabbitMQ, and copies of a message do not have it"
         ));
     }
     let is_dangerous = NAMES.contains(&dashed.as_str())
         || PREFIXES.iter().any(|prefix| dashed.starts_with(prefix));
     if is_dangerous {
         return Err(format!(
-            "{name} is not for producers to set: it says how a request travels, or what it may do"
+            "a producer cannot set {name}: it controls the transport or the permissions of a \
+             request"
         ));
     }
     let is_own = dashed.parse().is_ok_and(|name: HeaderName| is_own(&name));
     if is_own {
-        return Err(format!("{name} is set by each delivery itself"));
+        return Err(format!("{name} is set by the listener itself"));
     }
     Ok(parsed)
 }

@@ -44,7 +44,7 @@ pub(super) fn find(routes: &[EventRoute], places: &[usize], broker: &Url) -> Vec
         .map(|route| Mistake {
             at: places[route],
             message: format!(
-                "route \"{}\": its target is the broker (BROKER_URL), and its events would come back to it for ever",
+                "route \"{}\": its target is the broker (BROKER_URL), so its events would come back to it forever",
                 routes[route].subscription.name
             ),
         })

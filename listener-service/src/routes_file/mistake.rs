@@ -39,7 +39,7 @@ impl Mistakes {
             ("duplicate key", "[route]" | "[request]") => {
                 format!("write [{header}], in two brackets, at each of them")
             }
-            (message, _) => format!("this is no TOML: {message}"),
+            (message, _) => format!("this is not valid TOML: {message}"),
         };
         Self(vec![(line, format!("column {column}: {message}"))])
     }

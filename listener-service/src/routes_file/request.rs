@@ -46,7 +46,7 @@ pub(super) fn read(table: Spanned<DeTable<'_>>, environment: &Environment<'_>) -
     };
     let format = fields.optional("format", check_format).unwrap_or_default();
     if format == Format::NestJs && reply == ReplyBy::ResponseExchange {
-        fields.mistake("NestJS waits for its answers in their reply_to: leave reply out");
+        fields.mistake("NestJS expects answers in the queue of reply_to: leave reply out");
     }
     let target = target::read(&mut fields, environment);
     if reply == ReplyBy::ReplyTo {
@@ -68,7 +68,7 @@ pub(super) fn read(table: Spanned<DeTable<'_>>, environment: &Environment<'_>) -
         });
     }
     if !of_service {
-        fields.mistake("answers through a response exchange belong to a service and a key");
+        fields.mistake("a response exchange requires service and key");
     }
     let timeout = target.as_ref().map(|target| target.timeout);
     let read_as = (format, Vec::new());
@@ -105,7 +105,7 @@ fn to_service(service: &str, key: String) -> Source {
 fn plain_queue(fields: &mut Fields<'_>) -> Option<Source> {
     let queue = source::queue(fields, "")?;
     if queue.is_exclusive() {
-        fields.mistake("nobody knows the name of an exclusive queue to send requests to");
+        fields.mistake("an exclusive queue has no known name to which requests could be sent");
         return None;
     }
     Some(Source {
@@ -119,7 +119,7 @@ fn check_format(format: String) -> Result<Format, String> {
     match format.as_str() {
         "cloudevents" => Ok(Format::CloudEvents),
         "nestjs" => Ok(Format::NestJs),
-        _ => Err("it must be cloudevents, which reads any message, or nestjs".to_owned()),
+        _ => Err("it must be cloudevents (which reads any message) or nestjs".to_owned()),
     }
 }
 

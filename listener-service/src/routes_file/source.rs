@@ -91,7 +91,7 @@ enum Match {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "a header is a text, a whole number, or true or false"
+    expecting = "a header must be a text, a whole number, true or false"
 )]
 enum ValueEntry {
     Boolean(bool),
@@ -142,7 +142,7 @@ pub(super) fn queue(fields: &mut Fields<'_>, exclusive: &str) -> Option<Queue> {
         }) => {
             if name.starts_with(RESERVED) {
                 return Err(format!(
-                    "names that begin with {RESERVED} are RabbitMQ's own"
+                    "names that begin with {RESERVED} are reserved for RabbitMQ"
                 ));
             }
             check_queue(&name)?;
@@ -167,10 +167,12 @@ fn check_exchange(entry: ExchangeEntry) -> Result<Exchange, String> {
     } = entry;
     check_key(&name)?;
     if name.is_empty() {
-        return Err("the default exchange needs no bindings: name the queue alone".to_owned());
+        return Err("the default exchange has no bindings: give only the queue".to_owned());
     }
     if name.starts_with(RESERVED) && !existing {
-        return Err(format!("{name} is RabbitMQ's own: add existing = true"));
+        return Err(format!(
+            "{name} is one of RabbitMQ's exchanges: add existing = true"
+        ));
     }
     let kind = match kind {
         Kind::Topic => ExchangeKind::Topic,
@@ -187,7 +189,9 @@ fn check_exchange(entry: ExchangeEntry) -> Result<Exchange, String> {
 
 fn check_queue(name: &str) -> Result<(), String> {
     if name.is_empty() || name.len() > QUEUE_BYTES_MAX {
-        return Err(format!("a queue's name has 1 to {QUEUE_BYTES_MAX} bytes"));
+        return Err(format!(
+            "a queue's name must have 1 to {QUEUE_BYTES_MAX} bytes"
+        ));
     }
     check_key(name)
 }
@@ -199,12 +203,12 @@ fn check_copies(queue: &Queue) -> Result<(), String> {
         return Ok(());
     }
     let instead = match queue {
-        Queue::Own(_) => "name another one with queue = \"…\"",
-        Queue::Existing(_) => "no dead letters can be kept beside it, take another queue",
-        Queue::Exclusive(_) => "name one with queue = \"…\", or bind an exchange of another name",
+        Queue::Own(_) => "set another name with queue = \"…\"",
+        Queue::Existing(_) => "it cannot have a dead-letter queue, so use another queue",
+        Queue::Exclusive(_) => "set another name with queue = \"…\", or use another exchange",
     };
     Err(format!(
-        "names that begin with {RESERVED} are RabbitMQ's own; {instead}"
+        "names that begin with {RESERVED} are reserved for RabbitMQ; {instead}"
     ))
 }
 
@@ -219,7 +223,7 @@ fn bindings(
         (_, Some(ExchangeKind::Fanout)) => {
             if fields.has("bindings") {
                 fields.mistake(
-                    "a fanout exchange gives everything to every queue: leave bindings out",
+                    "a fanout exchange sends everything to every queue: leave bindings out",
                 );
             }
             Some(vec![Binding::Key(String::new())])
@@ -247,12 +251,12 @@ fn check_binding(entry: BindingEntry, exchange: &Exchange) -> Result<Binding, St
             let reserved = |name: &String| name.starts_with("x-") || name.is_empty();
             if entry.headers.len() > HEADERS_MAX || entry.headers.iter().any(is_long) {
                 return Err(format!(
-                    "it takes up to {HEADERS_MAX} headers, of {} bytes each in name and value",
+                    "it can have up to {HEADERS_MAX} headers, with {} bytes each in name and value",
                     KEY_BYTES_MAX
                 ));
             }
             if entry.headers.is_empty() || entry.headers.keys().any(reserved) {
-                return Err("it takes one header or more, none of which begins with x-".to_owned());
+                return Err("it needs at least one header, and none that begins with x-".to_owned());
             }
             let headers = entry.headers.into_iter();
             Ok(Binding::Headers {
@@ -261,17 +265,17 @@ fn check_binding(entry: BindingEntry, exchange: &Exchange) -> Result<Binding, St
             })
         }
         (BindingEntry::Key(_), ExchangeKind::Headers) => {
-            Err("a headers exchange takes { match = \"all\", headers = { … } }".to_owned())
+            Err("a headers exchange requires { match = \"all\", headers = { … } }".to_owned())
         }
         (BindingEntry::Headers(_), _) => {
-            Err("only a headers exchange looks at headers: write routing keys".to_owned())
+            Err("only a headers exchange routes by headers: write routing keys".to_owned())
         }
         (BindingEntry::Key(key), kind) => {
             check_key(&key)?;
             let has_wildcard = key.split('.').any(|word| matches!(word, "*" | "#"));
             if kind == ExchangeKind::Direct && has_wildcard {
                 return Err(format!(
-                    "\"{key}\": a direct exchange takes keys as they are, without wildcards"
+                    "\"{key}\": a direct exchange does not support wildcards"
                 ));
             }
             if exchange.name == Exchange::events().name {

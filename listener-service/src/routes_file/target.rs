@@ -66,7 +66,7 @@ pub(super) fn read(fields: &mut Fields<'_>, environment: &Environment<'_>) -> Op
         let text = expand(&template, variable)?;
         let url: Url = text
             .parse()
-            .map_err(|error| format!("it is no URL: {error}"))?;
+            .map_err(|error| format!("it is not a URL: {error}"))?;
         match url.scheme() {
             "http" | "https" => Ok(url),
             _ => Err("it is not http or https".to_owned()),
@@ -148,9 +148,9 @@ fn header(
 ) -> Result<(HeaderName, HeaderValue), String> {
     let parsed: HeaderName = name
         .parse()
-        .map_err(|_| format!("\"{name}\" is no name of a header"))?;
+        .map_err(|_| format!("\"{name}\" is not a header name"))?;
     if is_own(&parsed) {
-        return Err(format!("{name} is set by each delivery itself"));
+        return Err(format!("{name} is set by the listener itself"));
     }
     let mut value = HeaderValue::try_from(expand(template, variable)?)
         .map_err(|_| format!("the value of {name} cannot be sent in a header"))?;

@@ -146,14 +146,14 @@ fn a_mistake_is_told_with_its_line() {
             "prefetch: 3 is less than the concurrency, 64",
         ),
         ("timeout_ms = 0", "timeout_ms: it must be"),
-        ("retry_ms = [0]", "retry_ms: a wait is"),
+        ("retry_ms = [0]", "retry_ms: a wait must be"),
         ("retries = [1]", "no field retries"),
         ("rate_per_second = 0", "rate_per_second: it must be"),
         ("format = \"xml\"", "format: it must be"),
-        ("types = [\"a..b\"]", "types: \"a..b\" is no pattern"),
+        ("types = [\"a..b\"]", "types: \"a..b\" is not a pattern"),
         ("bindings = []", "bindings: it is empty"),
-        ("bindings = [\"a*\"]", "\"a*\" is no pattern"),
-        ("bindings = [\"a b\"]", "\"a b\" is no pattern"),
+        ("bindings = [\"a*\"]", "\"a*\" is not a pattern"),
+        ("bindings = [\"a b\"]", "\"a b\" is not a pattern"),
         (
             "bindings = [{ match = \"all\", headers = { a = 1 } }]",
             "only a headers exchange",
@@ -163,16 +163,16 @@ fn a_mistake_is_told_with_its_line() {
         ("target = \"${NO_SUCH}/\"", "${NO_SUCH} is not set"),
         (
             "target_headers = { ce-id = \"1\" }",
-            "ce-id is set by each delivery",
+            "ce-id is set by the listener",
         ),
         (
             "target_headers = { \"a b\" = \"1\" }",
-            "no name of a header",
+            "is not a header name",
         ),
         ("bearer_token_file = \"/no/such\"", "/no/such"),
         ("signing_secrets = [\"short\"]", "a secret"),
         ("queue = { exclusive = false }", "leave it out"),
-        ("queue = \"amq.mine\"", "RabbitMQ's own"),
+        ("queue = \"amq.mine\"", "reserved for RabbitMQ"),
         (
             "exchange = { name = \"x\", kind = \"topical\" }",
             "exchange: unknown variant",
@@ -183,18 +183,18 @@ fn a_mistake_is_told_with_its_line() {
         ),
         (
             "exchange = { name = \"x\", kind = \"headers\" }",
-            "a headers exchange takes",
+            "a headers exchange requires",
         ),
         (
             "exchange = { name = \"x\", kind = \"fanout\" }",
             "leave bindings out",
         ),
-        ("concurrency = 500\nrate_per_second = 1", "waits for 1000 s"),
+        ("concurrency = 500\nrate_per_second = 1", "lasts for 1000 s"),
         ("ordered = true\nconcurrency = 2", "leave concurrency out"),
-        ("ordered = true\nprefetch = 2", "wait in hand"),
+        ("ordered = true\nprefetch = 2", "wait in the listener"),
         (
             "ordered = true\nretry_ms = [3600000]",
-            "RabbitMQ takes the event away",
+            "RabbitMQ would take the event back",
         ),
     ] {
         let text = format!("# a comment\n\n{}", route(line));
@@ -212,7 +212,7 @@ fn a_mistake_is_told_with_its_line() {
     assert!(
         parse(&route(direct))
             .unwrap_err()
-            .contains("without wildcards")
+            .contains("does not support wildcards")
     );
 }
 
@@ -241,7 +241,7 @@ fn all_mistakes_are_told_at_once() {
             .unwrap_err()
             .contains("line 6: route \"mailer\": the name is taken")
     );
-    assert!(parse("").unwrap_err().contains("there is no [[route]]"));
+    assert!(parse("").unwrap_err().contains("neither a [[route]]"));
     assert!(
         parse("[[route]\nname = 1 2\n")
             .unwrap_err()
@@ -298,7 +298,7 @@ fn what_is_no_toml_is_one_mistake() {
 fn the_place_of_a_syntax_error_is_a_line_and_a_column() {
     let refusal = parse("# é\r\n[[route]]\r\nname = \"é\" x\r\n").unwrap_err();
     assert!(
-        refusal.starts_with("line 3: column 12: this is no TOML: "),
+        refusal.starts_with("line 3: column 12: this is not valid TOML: "),
         "{refusal}"
     );
     // What editors put before a text and at the end of its lines is no mistake.
@@ -335,24 +335,24 @@ fn what_cannot_be_declared_is_a_mistake() {
         ),
         (
             own("events.topic.exchange.queue.mailer.retry.1000"),
-            "route \"mailer\", for its retries: take another name",
+            "route \"mailer\", for its retries: use another name",
         ),
         (
             own("events.topic.exchange.queue.mailer.retry.77"),
-            "route \"mailer\", for its retries: take another name",
+            "route \"mailer\", for its retries: use another name",
         ),
         (
             existing("events.topic.exchange.queue.mailer.dead"),
-            "route \"mailer\", for its dead letters: take another name",
+            "route \"mailer\", for its dead letters: use another name",
         ),
         (
             existing("events.topic.exchange.queue.mailer.retry.5000"),
-            "route \"mailer\", for its retries: take another name",
+            "route \"mailer\", for its retries: use another name",
         ),
         (
             of_rabbitmq("topic"),
             "line 11: route \"other\": the name of its queue is amq.topic.queue.other: names that begin \
-             with amq. are RabbitMQ's own; name another one with queue",
+             with amq. are reserved for RabbitMQ; set another name with queue",
         ),
         (of_rabbitmq("direct"), "amq.direct.queue.other: names"),
         (
@@ -362,10 +362,10 @@ fn what_cannot_be_declared_is_a_mistake() {
         (existing("amq.gen-1"), "amq.gen-1: names that begin"),
         (
             of("events.topic.exchange", "direct"),
-            "another kind for this suite",
+            "another kind in this gateway",
         ),
-        (of("gw.retry", "topic"), "another kind for this suite"),
-        (of("shop", "topic"), "another kind for route \"third\""),
+        (of("gw.retry", "topic"), "another kind in this gateway"),
+        (of("shop", "topic"), "another kind in route \"third\""),
         (of(&long, "topic"), "1 to 240 bytes"),
         (
             headers(&format!("{{ {long}xxxxxx = 1 }}")),
@@ -406,7 +406,7 @@ fn what_cannot_be_declared_is_a_mistake() {
                   exchange = { name = \"news\", kind = \"fanout\" }\n";
     let refusal = parse(&(copies.to_owned() + &route(&own("news.queue.copies")))).unwrap_err();
     assert!(
-        refusal.contains("route \"copies\" has the queue"),
+        refusal.contains("route \"copies\" also consumes the queue"),
         "{refusal}"
     );
 }
@@ -438,7 +438,7 @@ fn a_wrong_source_or_name_hides_no_other_field() {
     ] {
         let refusal = parse(&route(&wrong)).unwrap_err();
         assert_eq!(refusal.lines().count(), 2, "{refusal}");
-        assert!(refusal.contains("retry_ms: a wait is"), "{refusal}");
+        assert!(refusal.contains("retry_ms: a wait must be"), "{refusal}");
     }
     let text = format!(
         "[[request]]\nservice = \"a.b\"\nkey = \"k\"\ntarget = \"http://x/\"\n\
@@ -463,7 +463,7 @@ fn a_route_that_would_run_in_circles_is_refused() {
     ] {
         let refusal = parse(&text).unwrap_err();
         assert!(
-            refusal.contains("come back to it for ever"),
+            refusal.contains("come back to it forever"),
             "{text}: {refusal}"
         );
     }

@@ -128,7 +128,7 @@ async fn a_refusal_that_ends_the_connection_says_so() {
             431,
         ),
         (
-            "no such route",
+            "no such endpoint",
             head("/nowhere", "Content-Length: 3\r\n") + "abc",
             404,
         ),

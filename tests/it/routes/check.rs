@@ -35,7 +35,7 @@ async fn every_mistake_is_told_with_its_line_and_nothing_is_printed() {
     assert!(!success && printed.is_empty(), "{printed}");
     for said in [
         "line 4: route \"email\": exchange: ",
-        "line 8: route \"email\": retry_ms: a wait is 1 ms to one day",
+        "line 8: route \"email\": retry_ms: a wait must be from 1 ms to one day",
         "line 9: route \"email\": there is no field colour",
     ] {
         assert!(told.contains(said), "{told}");

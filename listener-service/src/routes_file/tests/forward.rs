@@ -97,9 +97,9 @@ fn a_mistake_in_what_is_forwarded_is_told() {
         ("{ headers = \"x-tenant\" }", "expected a list"),
         ("\"x-tenant\"", "write { headers"),
         ("{ header = [\"x-tenant\"] }", "unknown field `header`"),
-        ("{ headers = [\"a b\"] }", "\"a b\" is no name of a header"),
-        ("{ headers = [\"\"] }", "\"\" is no name of a header"),
-        ("{ headers = [\"é\"] }", "\"é\" is no name of a header"),
+        ("{ headers = [\"a b\"] }", "\"a b\" is not a header name"),
+        ("{ headers = [\"\"] }", "\"\" is not a header name"),
+        ("{ headers = [\"é\"] }", "\"é\" is not a header name"),
         ("{ headers = [\"x-A\", \"X-a\"] }", "X-a is named twice"),
         (
             &format!("{{ headers = [\"{long}\"] }}"),
