@@ -332,7 +332,7 @@ async fn binary_events_of_any_sdk_are_taken_as_they_are() {
         ),
         ("ce-time", "2016-12-31T23:59:60Z", "2016-12-31T23:59:60Z"),
     ];
-    for (at, (name, sent, expected)) in cases.into_iter().enumerate() {
+    for (at, (name, sent, expected)) in cases.iter().copied().enumerate() {
         let mut request = gateway
             .post("/events")
             .header("ce-specversion", "1.0")
@@ -364,7 +364,7 @@ async fn binary_events_of_any_sdk_are_taken_as_they_are() {
         .header("ce-datacontenttype", "application/json; charset=utf8")
         .header("content-type", "application/json; charset=utf8");
     assert_eq!(send(twice.body("{}")).await.status, 202);
-    let sent = gateway.target.count();
+    let sent = gateway.target.wait_for(cases.len() + 1).await.len();
     let differs = post()
         .header("ce-id", "differs")
         .header("ce-datacontenttype", "text/plain")
