@@ -22,11 +22,11 @@ use tracing::{info, warn};
 use crate::{
     AmqpUrl, Backoff, Status,
     amqp_url::Redacted,
-    apart::Places,
     caught::caught,
     channel::{CLOSE_DEADLINE, Channel, ChannelError, Declaring},
     intake::Intake,
     node::{Live, Node},
+    places::Places,
 };
 
 /// What RabbitMQ writes when it closes a channel for its `consumer_timeout`; the code is that of

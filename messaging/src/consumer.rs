@@ -32,7 +32,6 @@ use crate::{
     Backoff, Connection, Delivery, Status,
     acker::Acker,
     ahead::Ahead,
-    apart::ends_a_connection,
     caught::caught,
     channel::{CLOSE_DEADLINE, Channel, ChannelError, Declarer, call},
     declaration::exclusive_queue,
@@ -55,22 +54,6 @@ const AFTER_DELETION: Duration = Duration::from_secs(1);
 
 /// Before an event whose handler panicked goes back to its queue.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
-
-/// Between two tries of a queue whose next message RabbitMQ cannot deliver. Each counts against the
-/// queue's limit of deliveries, after which RabbitMQ moves the message to the dead letters.
-const UNDELIVERABLE_WAIT: Duration = Duration::from_secs(30);
-
-/// The same after a try that delivered something.
-const AFTER_PROGRESS: Duration = Duration::from_secs(1);
-
-/// For a queue's own connection to RabbitMQ.
-const OWN_CONNECTION_DEADLINE: Duration = Duration::from_secs(10);
-
-/// A consumer that stays apart is at work once its connection has lived for so long.
-const APART_READY: Duration = Duration::from_secs(2);
-
-/// And may be tried for the shared one after so long, if it has passed enough deliveries or was idle.
-const APART_LOOK: Duration = Duration::from_secs(10);
 
 /// What to consume, and how much of it at a time.
 #[derive(Clone, Debug)]
@@ -162,16 +145,17 @@ impl Consumer {
     }
 }
 
-struct ConsumeTask<H> {
-    connection: Connection,
-    config: ConsumerConfig,
-    handler: Arc<H>,
+/// What keeps a consumer going.
+pub(crate) struct ConsumeTask<H> {
+    pub(crate) connection: Connection,
+    pub(crate) config: ConsumerConfig,
+    pub(crate) handler: Arc<H>,
     /// One for each handler at work. They outlive a session, and so does their limit.
-    permits: Arc<Semaphore>,
-    status: watch::Sender<Status>,
-    stop: CancellationToken,
+    pub(crate) permits: Arc<Semaphore>,
+    pub(crate) status: watch::Sender<Status>,
+    pub(crate) stop: CancellationToken,
     /// Deliveries that came to a handler.
-    handled: Arc<AtomicUsize>,
+    pub(crate) handled: Arc<AtomicUsize>,
 }
 
 impl<H, F> ConsumeTask<H>
@@ -207,160 +191,12 @@ where
         }
     }
 
-    /// One session, on the shared connection where this queue is not what makes RabbitMQ close it.
-    /// `cleared` counts the closes of which that is known.
-    async fn session(
+    /// One life of a channel: until its first error, or until told to stop.
+    pub(crate) async fn consume(
         &self,
         backoff: &mut Backoff,
         ahead: &mut Ahead,
-        cleared: &mut u64,
     ) -> Result<(), ChannelError> {
-        let (shared, queue) = (&self.connection, &self.config.queue);
-        loop {
-            tokio::select! {
-                biased; // it may have been stopped while it was apart
-                () = self.stop.cancelled() => return Ok(()),
-                up = shared.up() => { up?; }
-            }
-            let closes = shared.internal_errors();
-            if closes == *cleared {
-                return self.consume(backoff, ahead).await;
-            }
-            if self.config.topology.is_exclusive(queue) {
-                // It was deleted with the connection, and its messages too, so it cannot be tried. But
-                // the next one may get such a message soon.
-                if let Some(_place) = shared.places.exclusive() {
-                    let own = shared.for_queue(queue);
-                    let _closes = own.close_on_drop();
-                    let task = self.on(&own, self.status.clone(), self.stop.clone());
-                    let ended = task.consume(backoff, ahead).await;
-                    own.close().await;
-                    return ended;
-                }
-            } else if self.ends_a_connection(ahead.now()).await {
-                self.stay_apart().await?;
-                continue;
-            }
-            *cleared = closes;
-        }
-    }
-
-    async fn ends_a_connection(&self, ahead: u16) -> bool {
-        let queue = &self.config.queue;
-        self.status.send_replace(Status::waiting(format!(
-            "queue {queue}: RabbitMQ closed the connection with an internal error; finding out whether \
-             a message of this queue is the cause"
-        )));
-        // While the prefetch changes, what the one before let in is there as well.
-        let ahead = ahead.saturating_mul(2);
-        tokio::select! {
-            ends = ends_a_connection(&self.connection, queue, ahead) => ends,
-            () = self.stop.cancelled() => false,
-        }
-    }
-
-    /// Consumes apart from the others, until RabbitMQ has not closed that connection for a while.
-    async fn stay_apart(&self) -> Result<(), ChannelError> {
-        let queue = &self.config.queue;
-        loop {
-            let handled = Arc::default();
-            match self.consume_apart(&handled).await {
-                Err(ChannelError::Undeliverable) => {}
-                ended => return ended,
-            }
-            let error = ChannelError::Undeliverable;
-            self.status
-                .send_replace(Status::waiting(format!("queue {queue}: {error}")));
-            warn!(queue, %error, "consuming is interrupted");
-            // RabbitMQ puts what came back behind what came back before, so there may be more to deliver
-            // until the message is the first one.
-            let wait = match handled.load(Ordering::Relaxed) {
-                0 => UNDELIVERABLE_WAIT,
-                _some => AFTER_PROGRESS,
-            };
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = self.stop.cancelled() => return Ok(()),
-            }
-        }
-    }
-
-    /// One session on a connection of its own, of one delivery at a time: so only the message at fault
-    /// goes back to the queue when that connection ends.
-    async fn consume_apart(&self, handled: &Arc<AtomicUsize>) -> Result<(), ChannelError> {
-        let _place = tokio::select! {
-            place = self.connection.places.apart() => place?,
-            () = self.stop.cancelled() => return Ok(()),
-        };
-        let own = self.connection.for_queue(&self.config.queue);
-        let _closes = own.close_on_drop();
-        tokio::select! {
-            up = timeout(OWN_CONNECTION_DEADLINE, own.up()) => {
-                up.map_err(|_elapsed| ChannelError::Deadline)??;
-            }
-            () = self.stop.cancelled() => return Ok(()),
-        }
-        let stop = self.stop.child_token();
-        let (status, _) = watch::channel(Status::waiting("apart"));
-        let mut task = self.on(&own, status, stop.clone());
-        task.config.prefetch = 1;
-        task.handled = handled.clone();
-        let mut ahead = Ahead::new(1, own.bytes_ahead());
-        let mut backoff = Backoff::new();
-        let mut consumed = pin!(task.consume(&mut backoff, &mut ahead));
-        let ended = tokio::select! {
-            ended = &mut consumed => ended,
-            () = self.has_passed(handled) => {
-                stop.cancel();
-                consumed.await
-            }
-        };
-        let undeliverable = ended.is_err() && own.had_internal_error().await;
-        own.close().await;
-        if undeliverable {
-            return Err(ChannelError::Undeliverable);
-        }
-        ended
-    }
-
-    /// Waits until a consumer that is apart, and sent one delivery at a time, has passed what it is sent
-    /// ahead on the shared connection, or has nothing to do.
-    async fn has_passed(&self, handled: &AtomicUsize) {
-        tokio::time::sleep(APART_READY).await;
-        self.status.send_replace(Status::Ready);
-        let mut before = 0;
-        loop {
-            tokio::time::sleep(APART_LOOK).await;
-            let now = handled.load(Ordering::Relaxed);
-            let is_idle =
-                now == before && self.permits.available_permits() == self.config.concurrency;
-            if is_idle || now > 2 * usize::from(self.config.prefetch) {
-                return;
-            }
-            before = now;
-        }
-    }
-
-    /// The same on another connection.
-    fn on(
-        &self,
-        connection: &Connection,
-        status: watch::Sender<Status>,
-        stop: CancellationToken,
-    ) -> Self {
-        Self {
-            connection: connection.clone(),
-            config: self.config.clone(),
-            handler: self.handler.clone(),
-            permits: self.permits.clone(),
-            status,
-            stop,
-            handled: Arc::default(),
-        }
-    }
-
-    /// One life of a channel: until its first error, or until told to stop.
-    async fn consume(&self, backoff: &mut Backoff, ahead: &mut Ahead) -> Result<(), ChannelError> {
         let (mut channel, topology, mut incoming) = tokio::select! {
             subscribed = self.subscribe(ahead.now()) => subscribed?,
             () = self.stop.cancelled() => return Ok(()),

@@ -146,9 +146,9 @@ impl Delivery {
     }
 }
 
-/// With what remains of the time, for a copy that goes straight to the queue of its route. Past it
-/// the least there is: it is found to be expired by whoever gets it first. And at most what RabbitMQ
-/// takes, 49 days, since it closes the channel of what asks for more.
+/// With the time that remains, for a copy that goes straight to the queue of its route. An expired event
+/// gets one millisecond, and the next attempt finds it expired. RabbitMQ closes the channel of a message that
+/// asks for more than 49 days, so that is the most.
 pub(crate) fn with_rest(properties: BasicProperties, expiry: Expiry) -> BasicProperties {
     let rest = expiry.remaining().unwrap_or(Duration::from_millis(1));
     let rest = rest.min(EXPIRATION_MAX);

@@ -35,6 +35,7 @@ mod node;
 mod original;
 mod outcome;
 mod pace;
+mod places;
 #[cfg(test)]
 mod properties;
 mod publish_task;
