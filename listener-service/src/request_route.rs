@@ -201,7 +201,7 @@ impl Responder {
     }
 }
 
-/// What tells a sender that there was an answer, and not a whole one.
+/// The reply to a sender whose target began an answer and did not finish it.
 fn broken(reason: String) -> Reply {
     Reply {
         status: BROKEN_ANSWER,

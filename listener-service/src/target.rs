@@ -261,10 +261,8 @@ async fn send(client: &Client, request: Request) -> Answered {
 /// that was kept open that is no answer to the request which had just been sent (RFC 9110, 15.5.9).
 fn is_timed_out(answer: &Response) -> bool {
     let closes = |value: &HeaderValue| {
-        let options = value.to_str().unwrap_or_default().split(',');
-        options
-            .into_iter()
-            .any(|option| option.trim().eq_ignore_ascii_case("close"))
+        let mut options = value.to_str().unwrap_or_default().split(',');
+        options.any(|option| option.trim().eq_ignore_ascii_case("close"))
     };
     answer.status() == StatusCode::REQUEST_TIMEOUT
         && answer.headers().get_all(CONNECTION).iter().any(closes)
