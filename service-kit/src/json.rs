@@ -180,6 +180,26 @@ mod tests {
     }
 
     #[test]
+    fn a_value_of_another_type_is_not_called_invalid_json() {
+        for level in ["1", "true", "[]", "{}"] {
+            let body = format!(r#"{{"count":1,"level":{level}}}"#);
+            assert!(
+                refusal(&body).starts_with("wrong type"),
+                "{}",
+                refusal(&body)
+            );
+        }
+        #[derive(Deserialize, Debug)]
+        struct Required {
+            #[serde(rename = "level")]
+            _level: Level,
+        }
+        let problem = parse::<Required>(br#"{"level":null}"#).unwrap_err();
+        assert!(problem.message().starts_with("wrong type"), "{problem:?}");
+        assert!(refusal(r#"{"level":nul}"#).contains("not valid JSON"));
+    }
+
+    #[test]
     fn wrong_fields_are_named() {
         for (body, reason) in [
             (r#"{}"#, "missing field `count`"),

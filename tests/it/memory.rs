@@ -16,9 +16,18 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::http::StatusCode;
 use bytes::Bytes;
 use serde_json::json;
-use tests::{OrPanic as _, cgroup::Cgroup, http, process::Process};
+use tests::{
+    OrPanic as _,
+    cgroup::Cgroup,
+    http::{self, Answer},
+    process::Process,
+    rabbitmq::VirtualHost,
+    suite::{Service, listener_alone},
+    target::Target,
+};
 use tokio::{
     io::AsyncWriteExt as _,
     net::TcpStream,
@@ -126,6 +135,24 @@ async fn served<F: Future<Output = ()>>(during: Duration, mut request: impl FnMu
         assert!(slowest < in_time(), "{slowest:?}");
     }
     eprintln!("slowest answer: {slowest:?}");
+}
+
+/// A listener without a limit, whose one route takes every event.
+async fn any_listener(virtual_host: &VirtualHost, dir: &Path) -> (Service, Target) {
+    let target = Target::answering(StatusCode::OK).await;
+    let routes = format!(
+        "[[route]]\nname = \"one\"\nbindings = [\"#\"]\ntarget = \"http://{}/\"\n",
+        target.addr
+    );
+    let listener = listener_alone(&virtual_host.url, dir, &routes).await;
+    listener.ready().await;
+    (listener, target)
+}
+
+/// What an honest client of the broker sends.
+async fn post_log(broker: &Process) -> Answer {
+    let body = json!({"action": "log", "log": {"name": "event", "data": 1}});
+    http::post(&broker.url("/handle"), &body).await
 }
 
 async fn logger(dir: &Path) -> Confined {

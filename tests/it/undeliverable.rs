@@ -73,6 +73,16 @@ impl Load {
     }
 }
 
+/// A virtual host, a target that answers so, and a healthy one.
+async fn scene(culprit: StatusCode) -> (VirtualHost, Target, Target) {
+    let healthy = Target::answering(StatusCode::OK).await;
+    (
+        virtual_host().await,
+        Target::answering(culprit).await,
+        healthy,
+    )
+}
+
 fn routes(culprit: &Target, healthy: &Target) -> String {
     format!(
         "[[route]]\nname = \"culprit\"\nbindings = [\"culprit.#\"]\ntarget = \"http://{}/\"\nretry_ms = []\n\
@@ -138,11 +148,7 @@ async fn remove(virtual_host: &VirtualHost) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_queue_is_named_and_goes_on_once_the_message_is_removed() {
-    let virtual_host = virtual_host().await;
-    let (culprit, healthy) = (
-        Target::answering(StatusCode::OK).await,
-        Target::answering(StatusCode::OK).await,
-    );
+    let (virtual_host, culprit, healthy) = scene(StatusCode::OK).await;
     let dir = tempfile::tempdir().unwrap();
     let listener = listener_alone(&virtual_host.url, dir.path(), &routes(&culprit, &healthy)).await;
     listener.ready().await;
@@ -189,11 +195,7 @@ async fn the_queue_is_named_and_goes_on_once_the_message_is_removed() {
 /// What is good goes on up to the message, one at a time.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_in_front_of_the_message_is_delivered() {
-    let virtual_host = virtual_host().await;
-    let (culprit, healthy) = (
-        Target::answering(StatusCode::OK).await,
-        Target::answering(StatusCode::OK).await,
-    );
+    let (virtual_host, culprit, healthy) = scene(StatusCode::OK).await;
     let dir = tempfile::tempdir().unwrap();
     let listener = listener_alone(&virtual_host.url, dir.path(), &routes(&culprit, &healthy)).await;
     listener.ready().await;
@@ -225,11 +227,7 @@ async fn what_is_in_front_of_the_message_is_delivered() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_of_dead_letters_is_named_and_drained_once_it_is_purged() {
-    let virtual_host = virtual_host().await;
-    let (culprit, healthy) = (
-        Target::answering(StatusCode::UNPROCESSABLE_ENTITY).await,
-        Target::answering(StatusCode::OK).await,
-    );
+    let (virtual_host, culprit, healthy) = scene(StatusCode::UNPROCESSABLE_ENTITY).await;
     let options = Options {
         routes: Some(routes(&culprit, &healthy)),
         ..Options::default()
@@ -272,11 +270,7 @@ async fn a_queue_of_dead_letters_is_named_and_drained_once_it_is_purged() {
 /// Its messages are gone with its connection, and the next one may come soon.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_exclusive_queue_gets_a_connection_of_its_own() {
-    let virtual_host = virtual_host().await;
-    let (culprit, healthy) = (
-        Target::answering(StatusCode::OK).await,
-        Target::answering(StatusCode::OK).await,
-    );
+    let (virtual_host, culprit, healthy) = scene(StatusCode::OK).await;
     let dir = tempfile::tempdir().unwrap();
     let file = routes(&culprit, &healthy).replacen(
         "bindings",

@@ -140,7 +140,13 @@ fn a_mistake_is_told_with_its_line() {
     for (line, said) in [
         ("name = \"a.b\"", "name: it must have 1 to 100"),
         ("concurrency = 0", "concurrency: it must be 1 to 1024"),
-        ("concurrency = \"3\"", "concurrency: invalid type"),
+        (
+            "concurrency = \"3\"",
+            "concurrency: invalid type: string \"3\", expected a whole number of 0 to 65535",
+        ),
+        ("bindings = 1", "expected a list"),
+        ("target = { a = 1 }", "invalid type: table"),
+        ("exchange = 1", "write { name = "),
         (
             "prefetch = 3",
             "prefetch: 3 is less than the concurrency, 64",
@@ -291,6 +297,12 @@ fn what_is_no_toml_is_one_mistake() {
         let refusal = parse(&text).unwrap_err();
         assert_eq!(refusal.lines().count(), 1, "{what}: {refusal}");
         assert!(refusal.starts_with("line "), "{what}: {refusal}");
+        if what == "one bracket for two" {
+            assert!(
+                refusal.contains("write [[route]], in two brackets"),
+                "{refusal}"
+            );
+        }
     }
 }
 

@@ -3,18 +3,14 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use bytes::Bytes;
-use serde_json::json;
 use tests::{
-    eventually, http,
+    eventually,
     proxy::{Mode, Proxy},
     rabbitmq::virtual_host,
-    suite::listener_alone,
-    target::Target,
 };
 
-use super::{ATTACK, Confined, attack, part_of, served};
+use super::{ATTACK, Confined, any_listener, attack, part_of, post_log, served};
 
 /// That send batches, at full size.
 const SENDERS: usize = 700;
@@ -36,13 +32,7 @@ fn batch(event: &str) -> Bytes {
 async fn batches_while_rabbitmq_is_silent() {
     let virtual_host = virtual_host().await;
     let dir = tempfile::tempdir().unwrap();
-    let target = Target::answering(StatusCode::OK).await;
-    let routes = format!(
-        "[[route]]\nname = \"one\"\nbindings = [\"#\"]\ntarget = \"http://{}/\"\n",
-        target.addr
-    );
-    let listener = listener_alone(&virtual_host.url, dir.path(), &routes).await;
-    listener.ready().await;
+    let (listener, _target) = any_listener(&virtual_host, dir.path()).await;
     let proxy = Proxy::start(virtual_host.server()).await;
     let amqp_url = virtual_host.url_through(proxy.addr);
     let environment = [
@@ -50,15 +40,11 @@ async fn batches_while_rabbitmq_is_silent() {
         ("PUBLISH_TIMEOUT_MS", "700"),
     ];
     let broker = Confined::start("broker-service", dir.path(), &environment).await;
-    let post = async || {
-        let body = json!({"action": "log", "log": {"name": "event", "data": 1}});
-        http::post(&broker.process.url("/handle"), &body).await
-    };
     proxy.set(Mode::HalfOpen).await;
     let event = r#"{"specversion":"1.0","id":"1","type":"a.b","source":"/"}"#;
     let attack = attack(broker.process.addr, part_of(SENDERS), &batch(event));
     served(ATTACK, async || {
-        let answer = post().await;
+        let answer = post_log(&broker.process).await;
         assert_eq!(answer.status, 503, "{}", answer.text);
     })
     .await;
@@ -67,7 +53,7 @@ async fn batches_while_rabbitmq_is_silent() {
     eventually(
         "an event is accepted",
         Duration::from_secs(20),
-        async || (post().await.status == 202).then_some(()),
+        async || (post_log(&broker.process).await.status == 202).then_some(()),
     )
     .await;
     broker.end().await;

@@ -3,16 +3,18 @@
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use serde_json::json;
-use tests::{eventually, http, rabbitmq::virtual_host, suite::listener_alone, target::Target};
+use tests::{eventually, http, rabbitmq::virtual_host};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     task::JoinSet,
 };
 
-use super::{ATTACK, Confined, MIB, attack, fill, in_time, logger, part_of, served, store};
+use super::{
+    ATTACK, Confined, MIB, any_listener, attack, fill, in_time, logger, part_of, post_log, served,
+    store,
+};
 
 /// That send bodies, at full size.
 const SENDERS: usize = 700;
@@ -23,13 +25,7 @@ const READERS: usize = 300;
 async fn bodies_whose_end_is_held_back() {
     let virtual_host = virtual_host().await;
     let dir = tempfile::tempdir().unwrap();
-    let target = Target::answering(StatusCode::OK).await;
-    let routes = format!(
-        "[[route]]\nname = \"one\"\nbindings = [\"#\"]\ntarget = \"http://{}/\"\n",
-        target.addr
-    );
-    let listener = listener_alone(&virtual_host.url, dir.path(), &routes).await;
-    listener.ready().await;
+    let (listener, _target) = any_listener(&virtual_host, dir.path()).await;
     let environment = [("AMQP_URL", virtual_host.url.as_str())];
     let broker = Confined::start("broker-service", dir.path(), &environment).await;
     let head = "POST /events/a.b HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n";
@@ -39,8 +35,7 @@ async fn bodies_whose_end_is_held_back() {
     for request in [declared, chunked] {
         let _attack = attack(broker.process.addr, part_of(SENDERS), &request.into());
         served(ATTACK, async || {
-            let body = json!({"action": "log", "log": {"name": "event", "data": 1}});
-            let answer = http::post(&broker.process.url("/handle"), &body).await;
+            let answer = post_log(&broker.process).await;
             assert_eq!(answer.status, 202, "{}", answer.text);
             assert!(broker.process.is_ready().await);
         })

@@ -3,13 +3,13 @@
 
 use std::future::pending;
 
-use axum::http::StatusCode;
 use bytes::Bytes;
-use serde_json::json;
-use tests::{http, rabbitmq::virtual_host, suite::listener_alone, target::Target};
+use tests::rabbitmq::virtual_host;
 use tokio::{io::AsyncWriteExt as _, net::TcpStream, task::JoinSet, time::sleep};
 
-use super::{AGAIN, ATTACK, Confined, MIB, attack, logger, part_of, served, store};
+use super::{
+    AGAIN, ATTACK, Confined, MIB, any_listener, attack, logger, part_of, post_log, served, store,
+};
 
 /// At full size.
 const CLIENTS: usize = 700;
@@ -133,13 +133,7 @@ async fn pipelines_whose_answers_nobody_reads() {
 async fn bodies_that_come_slowly() {
     let virtual_host = virtual_host().await;
     let dir = tempfile::tempdir().unwrap();
-    let target = Target::answering(StatusCode::OK).await;
-    let routes = format!(
-        "[[route]]\nname = \"one\"\nbindings = [\"#\"]\ntarget = \"http://{}/\"\n",
-        target.addr
-    );
-    let listener = listener_alone(&virtual_host.url, dir.path(), &routes).await;
-    listener.ready().await;
+    let (listener, _target) = any_listener(&virtual_host, dir.path()).await;
     let environment = [("AMQP_URL", virtual_host.url.as_str())];
     let broker = Confined::start("broker-service", dir.path(), &environment).await;
     let mut slow = JoinSet::new();
@@ -162,8 +156,7 @@ async fn bodies_that_come_slowly() {
         });
     }
     served(ATTACK, async || {
-        let body = json!({"action": "log", "log": {"name": "event", "data": 1}});
-        let answer = http::post(&broker.process.url("/handle"), &body).await;
+        let answer = post_log(&broker.process).await;
         assert_eq!(answer.status, 202, "{}", answer.text);
         assert!(broker.process.is_ready().await);
     })
